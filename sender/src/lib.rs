@@ -1,0 +1,5 @@
+//! The sender: pictures from one source, cropped, encoded and published over WHIP.
+//!
+//! Roles, in the order in which a picture meets them: [`source`], [`encode`], [`transport`].
+
+pub mod source;
