@@ -27,6 +27,13 @@ impl Termination for Exit {
     }
 }
 
+/// Says on stderr, in one line, why `program` failed.
+pub fn complain(program: &str, problem: &str) {
+    use std::io::Write;
+    // Nobody is left to tell if stderr is closed.
+    drop(writeln!(std::io::stderr().lock(), "{program}: {problem}"));
+}
+
 /// The stop signal, shared by every wait of the program. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Stop {

@@ -225,14 +225,16 @@ pub struct Dropped {
 impl Totals {
     /// Counts `pictures` that have no result because of `cause`.
     pub fn count(&mut self, cause: Cause, pictures: u64) {
-        match cause {
-            Cause::Lost => self.lost += pictures,
-            Cause::Late => self.dropped.late += pictures,
-            Cause::Busy => self.dropped.busy += pictures,
-            Cause::Undecodable => self.dropped.undecodable += pictures,
+        let counter = match cause {
+            Cause::Lost => &mut self.lost,
+            Cause::Late => &mut self.dropped.late,
+            Cause::Busy => &mut self.dropped.busy,
+            Cause::Undecodable => &mut self.dropped.undecodable,
             // The line existed: one reader missed it, the session did not.
-            Cause::SlowReader => {}
-        }
+            Cause::SlowReader => return,
+        };
+        // A hostile stamp may claim any number of pictures.
+        *counter = counter.saturating_add(pictures);
     }
 }
 

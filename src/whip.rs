@@ -23,6 +23,8 @@ pub mod query {
     pub const ANALYZE: &str = "analyze";
     /// POST: the first frame number that still needs an answer, after a break.
     pub const NEXT: &str = "next";
+    /// POST: the RTP sequence number that the sender begins with, so that not even its first packet can be missed.
+    pub const FIRST_SEQUENCE: &str = "seq";
     /// DELETE: how many pictures the sender numbered in all.
     pub const FRAMES: &str = "frames";
     /// DELETE: `1` keeps the session's analysis state.

@@ -1,1 +1,15 @@
-//! Lib.
+//! The receiver: answers WHIP senders, decodes, analyses every picture, hands out result lines.
+//!
+//! Roles, in the order in which a picture meets them: [`transport`], [`decode`], [`dispatch`] with
+//! [`analysis`], [`session`], [`sink`]. Only [`receiver`] joins them.
+
+pub mod analysis;
+pub mod cli;
+pub mod decode;
+pub mod dispatch;
+pub mod receiver;
+pub mod session;
+pub mod sessions;
+pub mod sink;
+pub mod transport;
+pub mod web;

@@ -1,2 +1,84 @@
-//! Bin.
-fn main() {}
+//! `cv-receiver`: reads the command line, runs the library, reports the end.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser};
+use cv_core::process::{self, Exit};
+use cv_receiver::{
+    analysis::ANALYZERS,
+    cli::{Cli, Command, Generated, Output, Serve},
+    receiver::Receiver,
+};
+
+fn main() -> Exit {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Analyzers { output }) => print(&analyzers(output)),
+        Some(Command::Generate { what }) => generate(what).and_then(|text| print(&text)),
+    };
+    match done {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            process::complain("cv-receiver", &format!("{error:#}"));
+            Exit::Failed
+        }
+    }
+}
+
+fn serve(options: &Serve) -> Result<()> {
+    options.log.init();
+    // Pictures are decoded and analysed on threads of their own; what is left for the runtime is light,
+    // and more workers would only wake each other.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("network").enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(async {
+        let (stopper, stop) = process::stop_on_signals().context("cannot listen for signals")?;
+        Receiver::bind(options, stopper).await?.run(stop).await
+    })
+}
+
+fn analyzers(output: Output) -> String {
+    if output == Output::Json {
+        let rows = ANALYZERS.iter().map(|row| {
+            let parameters = row.parameters.iter().map(|(name, default, help)| {
+                serde_json::json!({ "name": name, "default": default, "help": help })
+            });
+            serde_json::json!({ "name": row.name, "help": row.help, "parameters": parameters.collect::<Vec<_>>() })
+        });
+        return format!("{}\n", serde_json::Value::from_iter(rows));
+    }
+    let mut text = String::new();
+    for row in ANALYZERS {
+        text += &format!("{}\n    {}\n", row.name, row.help);
+        for (name, default, help) in row.parameters {
+            text += &format!("    {}:{name}={default}    {help}\n", row.name);
+        }
+    }
+    text
+}
+
+fn generate(what: Generated) -> Result<String> {
+    let mut command = Cli::command();
+    let mut text = Vec::new();
+    let shell = match what {
+        Generated::Bash => clap_complete::Shell::Bash,
+        Generated::Zsh => clap_complete::Shell::Zsh,
+        Generated::Fish => clap_complete::Shell::Fish,
+        Generated::Man => {
+            clap_mangen::Man::new(command).render(&mut text)?;
+            return Ok(String::from_utf8(text)?);
+        }
+    };
+    clap_complete::generate(shell, &mut command, "cv-receiver", &mut text);
+    Ok(String::from_utf8(text)?)
+}
+
+/// Prints to stdout; a reader that has seen enough is no failure.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
+}

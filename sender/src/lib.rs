@@ -2,4 +2,5 @@
 //!
 //! Roles, in the order in which a picture meets them: [`source`], [`encode`], [`transport`].
 
+pub mod encode;
 pub mod source;

@@ -1,0 +1,146 @@
+//! Analyzers: what is measured on every picture, and what is known of a session.
+//!
+//! An analyzer has two halves. [`Extract`] is heavy and pure: pictures in, [`Features`] out, on
+//! any thread, in any order. [`Fold`] is light and ordered: features in frame order with the
+//! session's state, findings out. So parallel work never disturbs order or state, and saved
+//! features can be folded again without video.
+//!
+//! To add an analyzer, write a file with the two halves and a row in [`ANALYZERS`].
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cv_core::{
+    picture::Picture,
+    report::{Analysis, AnalyzerError},
+};
+use serde_json::Value;
+
+mod baseline;
+mod busy;
+mod luma;
+mod parameters;
+mod plan;
+mod stats;
+
+pub use luma::{Measures, measure};
+pub use parameters::Parameters;
+pub use plan::{Definitions, Plan, PlanError};
+
+/// What an analyzer draws from one picture; plain data, so it can be saved and sent.
+pub type Features = Value;
+
+/// What may be looked at: one picture, and the one before it.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The picture.
+    pub picture: &'a Picture,
+    /// The picture decoded just before, if there is one; it may have another size.
+    pub previous: Option<&'a Picture>,
+}
+
+/// The pure half: features of one picture.
+pub trait Extract: Send + Sync {
+    /// Features of `input`, or one sentence that says why there are none.
+    fn extract(&self, input: &Input<'_>) -> Result<Features, String>;
+}
+
+/// The ordered half: what features mean in the course of a session.
+pub trait Fold: Send {
+    /// The finding for the picture at `time` seconds of the source. Called in frame order.
+    fn fold(&mut self, time: f64, features: &Features) -> Result<Value, String>;
+
+    /// What there is to say about the whole session, if anything.
+    fn finish(&mut self) -> Option<Value> {
+        None
+    }
+
+    /// The state that a person may look at while the session runs: baselines, counters.
+    fn state(&self) -> Value {
+        Value::Null
+    }
+}
+
+/// What an analyzer's extraction costs, which decides where it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cost {
+    /// Far less than decoding: runs on the decoder's thread, a hand-over would cost more.
+    Light,
+    /// May take longer than a frame interval: runs on the extraction threads.
+    Heavy,
+}
+
+/// One kind of analyzer.
+pub struct Row {
+    /// Its name in lists and results.
+    pub name: &'static str,
+    /// What it tells, in a line.
+    pub help: &'static str,
+    /// Its parameters with default and meaning.
+    pub parameters: &'static [(&'static str, &'static str, &'static str)],
+    cost: Cost,
+    build: fn(&Parameters) -> Result<Halves, String>,
+}
+
+/// The two halves of one analyzer with its parameters applied.
+type Halves = (Arc<dyn Extract>, Box<dyn Fold>);
+
+/// Every analyzer there is.
+pub const ANALYZERS: &[Row] = &[stats::ROW, busy::ROW];
+
+/// The pure halves of a session's analyzers, in the order asked for. Cloning is cheap.
+#[derive(Clone)]
+pub struct Extraction {
+    extractors: Arc<[Arc<dyn Extract>]>,
+    cost: Cost,
+}
+
+/// What the extractors of a session drew from one picture, in the analyzers' order.
+pub type Extracted = Vec<Result<Features, String>>;
+
+impl Extraction {
+    /// Runs every extractor on `input`.
+    pub fn run(&self, input: &Input<'_>) -> Extracted {
+        self.extractors.iter().map(|extractor| extractor.extract(input)).collect()
+    }
+
+    /// The costliest of its parts.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+}
+
+/// The ordered halves of a session's analyzers with their state.
+pub struct Folding {
+    folds: Vec<(String, Box<dyn Fold>)>,
+}
+
+impl Folding {
+    /// Findings and failures for the picture at `time`.
+    pub fn fold(&mut self, time: f64, extracted: &Extracted) -> (Analysis, Vec<AnalyzerError>) {
+        let mut analysis = Analysis(Vec::with_capacity(self.folds.len()));
+        let mut errors = Vec::new();
+        for ((name, fold), features) in self.folds.iter_mut().zip(extracted) {
+            match features.as_ref().map_err(Clone::clone).and_then(|features| fold.fold(time, features)) {
+                Ok(finding) => analysis.0.push((name.clone(), finding)),
+                Err(message) => errors.push(AnalyzerError { analyzer: name.clone(), message }),
+            }
+        }
+        (analysis, errors)
+    }
+
+    /// What the analyzers say about the whole session.
+    pub fn finish(&mut self) -> Analysis {
+        Analysis(self.folds.iter_mut().filter_map(|(name, fold)| Some((name.clone(), fold.finish()?))).collect())
+    }
+
+    /// The state that a person may look at, by analyzer.
+    pub fn state(&self) -> BTreeMap<String, Value> {
+        self.folds.iter().map(|(name, fold)| (name.clone(), fold.state())).collect()
+    }
+}
+
+/// `value` rounded to `digits` decimals, so that results stay short; negative zero becomes zero.
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale + 0.0
+}

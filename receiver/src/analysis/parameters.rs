@@ -1,0 +1,37 @@
+//! Parameters of an analyzer as text, and how they become numbers.
+
+use std::str::FromStr;
+
+/// `key=value` pairs of one analyzer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Adds `key=value`; refuses what is not of that form or stands there already.
+    pub(super) fn add(&mut self, text: &str) -> Result<(), String> {
+        let (key, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is not key=value"))?;
+        if self.0.iter().any(|(known, _)| known == key) {
+            return Err(format!("{key} is given twice"));
+        }
+        self.0.push((key.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// The first key that is not in `known`.
+    pub(super) fn unknown(&self, known: &[(&str, &str, &str)]) -> Option<&str> {
+        let is_known = |key: &str| known.iter().any(|(name, ..)| *name == key);
+        self.0.iter().map(|(key, _)| key.as_str()).find(|key| !is_known(key))
+    }
+
+    /// The number called `key` within `range`, or `default` where it is not given.
+    pub fn number<T>(&self, key: &str, default: T, range: std::ops::RangeInclusive<T>) -> Result<T, String>
+    where
+        T: FromStr + PartialOrd + std::fmt::Display,
+    {
+        let Some((_, text)) = self.0.iter().find(|(name, _)| name == key) else { return Ok(default) };
+        match text.parse::<T>() {
+            Ok(value) if range.contains(&value) => Ok(value),
+            _ => Err(format!("{key}={text} is not a number from {} to {}", range.start(), range.end())),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `stats`: brightness, contrast, sharpness and motion of every picture, each beside what is usual for it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, baseline::Baseline, luma, rounded};
+
+pub(super) const ROW: Row = Row {
+    name: "stats",
+    help: "brightness (mean luma), contrast (its standard deviation), sharpness (variance of the Laplacian), \
+           motion (mean absolute difference to the picture before), each with the session's baseline",
+    parameters: &[("window", "10", "seconds of media time that the baseline looks back, 0.1 to 86400")],
+    cost: Cost::Light,
+    build,
+};
+
+/// The four measures, in the order in which they are kept and printed.
+const NAMES: [&str; 4] = ["brightness", "contrast", "sharpness", "motion"];
+
+fn build(parameters: &Parameters) -> Result<super::Halves, String> {
+    let window = parameters.number("window", 10.0, 0.1..=86_400.0)?;
+    Ok((Arc::new(Measure), Box::new(Stats { baseline: Baseline::new(window) })))
+}
+
+struct Measure;
+
+impl Extract for Measure {
+    fn extract(&self, input: &Input<'_>) -> Result<Features, String> {
+        let measures = luma::measure(input.picture.luma(), input.previous.map(|picture| picture.luma()));
+        Ok(json!([measures.brightness, measures.contrast, measures.sharpness, measures.motion]))
+    }
+}
+
+struct Stats {
+    baseline: Baseline<4>,
+}
+
+impl Fold for Stats {
+    fn fold(&mut self, time: f64, features: &Features) -> Result<Value, String> {
+        let values = serde_json::from_value::<[Option<f64>; 4]>(features.clone())
+            .map_err(|error| format!("the features of stats are not four numbers: {error}"))?;
+        self.baseline.push(time, values);
+        let mut finding = serde_json::Map::with_capacity(5);
+        for (name, value) in NAMES.iter().zip(values) {
+            // A first picture has not moved.
+            finding.insert((*name).into(), rounded(value.unwrap_or(0.0), 3).into());
+        }
+        finding.insert("baseline".into(), self.standing(Some(values)));
+        Ok(finding.into())
+    }
+
+    fn state(&self) -> Value {
+        self.standing(None)
+    }
+}
+
+impl Stats {
+    /// Progress, and mean and deviation of each measure; with `values` also how far each is off, in deviations.
+    fn standing(&self, values: Option<[Option<f64>; 4]>) -> Value {
+        let mut standing = serde_json::Map::with_capacity(5);
+        standing.insert("progress".into(), rounded(self.baseline.progress(), 3).into());
+        for (index, name) in NAMES.iter().enumerate() {
+            let value = values.map(|values| values[index].unwrap_or(0.0));
+            let usual = self.baseline.standing(index, value.unwrap_or(0.0));
+            let mut entry = json!({ "mean": rounded(usual.mean, 3), "std": rounded(usual.std, 3) });
+            if value.is_some() {
+                entry["z"] = rounded(usual.z, 2).into();
+            }
+            standing.insert((*name).into(), entry);
+        }
+        standing.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats() -> Box<dyn Fold> {
+        build(&Parameters::default()).unwrap().1
+    }
+
+    #[test]
+    fn a_finding_has_each_measure_beside_its_baseline() {
+        let mut stats = stats();
+        stats.fold(0.0, &json!([100.0, 40.0, 800.0, null])).unwrap();
+        let finding = stats.fold(1.0, &json!([102.0, 40.0, 800.0, 3.0])).unwrap();
+        assert_eq!(finding["brightness"], 102.0);
+        assert_eq!(finding["baseline"]["brightness"], json!({"mean": 101.0, "std": 1.0, "z": 1.0}));
+        assert_eq!(finding["baseline"]["progress"], 0.1);
+        assert_eq!(finding["baseline"]["motion"]["mean"], 3.0, "the first picture has no motion to learn from");
+    }
+
+    #[test]
+    fn features_of_another_shape_are_an_error() {
+        assert!(stats().fold(0.0, &json!("x")).is_err());
+        assert!(stats().fold(0.0, &json!([1, 2, 3])).is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! The command line of `cv-receiver`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cv_core::logging;
+
+use crate::{analysis::Definitions, web::access::Token};
+
+/// Answers WHIP senders, decodes their H.264, analyses every picture and prints one JSON line for each.
+///
+/// Results also go back to the sender over its data channel, and to anybody who asks at
+/// /cv/session/ID/results. stdout carries results only, stderr the log.
+#[derive(Debug, Parser)]
+#[command(name = "cv-receiver", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; serving, unless something else is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cv-receiver                                        serve on 127.0.0.1:8080, results on stdout
+  cv-receiver --analyze stats:window=5               another baseline window
+  cv-receiver --no-print &                           serve; read results at /cv/session/ID/results
+  cv-receiver --listen 0.0.0.0:8080 --token-file t   serve a network; senders need the token
+  cv-receiver analyzers                              what can be measured
+
+Exit status: 0 done, 1 failed, 2 usage, 130 ended by a second signal.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve senders (the default).
+    Serve(Serve),
+    /// List the analyzers with their parameters.
+    Analyzers {
+        /// For people or for programs.
+        #[arg(long, value_enum, default_value_t = Output::Human)]
+        output: Output,
+    },
+    /// Print a shell's completions, or the man page.
+    Generate {
+        /// What to print.
+        #[arg(value_enum)]
+        what: Generated,
+    },
+}
+
+/// Who reads a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// People.
+    Human,
+    /// Programs.
+    Json,
+}
+
+/// What can be generated from the command line itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Generated {
+    /// Completions for bash.
+    Bash,
+    /// Completions for zsh.
+    Zsh,
+    /// Completions for fish.
+    Fish,
+    /// The man page.
+    Man,
+}
+
+/// How to serve.
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// Address of the HTTP server.
+    #[arg(long, env = "CV_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Token that every request must carry as a bearer.
+    #[arg(long, env = "CV_TOKEN", hide_env_values = true, value_name = "T", value_parser = token)]
+    pub token: Option<Token>,
+    /// File that holds the token; safer than the command line, which others can see.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Serve beyond this machine without a token.
+    #[arg(long)]
+    pub allow_anonymous: bool,
+    /// Web origin whose pages may talk to this server, or * for all; repeatable.
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+    /// Analyzers of a session that asks for none: name or name:key=value, separated by commas.
+    #[arg(long, default_value = "stats", value_name = "LIST")]
+    pub analyze: String,
+    /// A name that sessions may ask for, with what it stands for; repeatable.
+    #[arg(long, value_name = "NAME=SPEC", value_parser = definition)]
+    pub define: Vec<(String, String)>,
+    /// Threads for analyzers that take longer than a moment [default: one a processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub analysis_threads: Option<u16>,
+    /// Print no results on stdout.
+    #[arg(long)]
+    pub no_print: bool,
+    /// Senders at once; further ones are told to come back later.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_sessions: u16,
+    /// Seconds that a session is remembered once its sender is gone.
+    #[arg(long, default_value = "300", value_name = "S", value_parser = seconds)]
+    pub session_ttl: Duration,
+    /// Store every Nth picture as a PNG.
+    #[arg(long, value_name = "N", requires = "save_dir", value_parser = clap::value_parser!(u64).range(1..))]
+    pub save_every: Option<u64>,
+    /// Folder for stored pictures, one folder a session in it.
+    #[arg(long, value_name = "D", requires = "save_every")]
+    pub save_dir: Option<PathBuf>,
+    /// Verbosity of the log.
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// Verbosity of the log.
+#[derive(Args, Clone, Debug)]
+pub struct Log {
+    /// Only errors on stderr.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// More on stderr; twice for everything.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Form of log lines: text or json.
+    #[arg(long, default_value_t = logging::Format::Text, value_name = "FORMAT")]
+    log_format: logging::Format,
+    /// Filter for log lines in the syntax of RUST_LOG.
+    #[arg(long, env = "CV_LOG", hide = true)]
+    log_filter: Option<String>,
+}
+
+impl Log {
+    /// Starts logging as asked.
+    pub fn init(&self) {
+        let level = if self.quiet { -1 } else { self.verbose.min(2) as i8 };
+        logging::init(level, self.log_format, self.log_filter.as_deref());
+    }
+}
+
+impl Serve {
+    /// The names defined.
+    pub fn definitions(&self) -> Definitions {
+        self.define.iter().cloned().collect()
+    }
+}
+
+fn token(text: &str) -> Result<Token, String> {
+    Token::new(text).ok_or_else(|| "a token cannot be empty".into())
+}
+
+fn definition(text: &str) -> Result<(String, String), String> {
+    let (name, spec) = text.split_once('=').ok_or("write NAME=SPEC, for example quick=stats:window=2")?;
+    let usable = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    usable.then(|| (name.into(), spec.into())).ok_or_else(|| format!("'{name}' is no name: use A-Z a-z 0-9 _ -"))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_not_a_number| format!("'{text}' is not a number of seconds"))?;
+    if (0.0..=31_536_000.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("use 0 to 31536000 seconds (a year)".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_is_the_default() {
+        let cli = Cli::parse_from(["cv-receiver", "--listen", "127.0.0.1:0"]);
+        assert!(cli.command.is_none());
+        assert_eq!(cli.serve.listen.port(), 0);
+        assert!(matches!(Cli::parse_from(["cv-receiver", "serve", "--no-print"]).command, Some(Command::Serve(_))));
+    }
+}

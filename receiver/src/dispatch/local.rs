@@ -1,0 +1,53 @@
+//! Extraction on threads of this process.
+
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use cv_core::worker::Worker;
+
+use super::{Dispatch, Job};
+
+/// A fixed number of threads that take jobs in the order in which they come.
+///
+/// The queue is unbounded in itself; lanes bound it to width times sessions.
+pub struct Threads {
+    jobs: Mutex<mpsc::Sender<Job>>,
+    width: usize,
+    /// Dropped after `jobs`, whose end stops them.
+    _workers: Vec<Worker>,
+}
+
+impl Threads {
+    /// Starts `width` threads, at least one.
+    pub fn start(width: usize) -> std::io::Result<Self> {
+        let width = width.max(1);
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let queue = Arc::new(Mutex::new(queue));
+        let worker = |index: usize| {
+            let queue = queue.clone();
+            Worker::spawn(&format!("extract-{index}"), move || {
+                // The lock is held while waiting: the next idle thread waits for the lock instead of the queue.
+                while let Ok(job) = { queue.lock().expect("a waiting thread cannot panic").recv() } {
+                    job.run();
+                }
+            })
+        };
+        Ok(Self { jobs: Mutex::new(jobs), width, _workers: (0..width).map(worker).collect::<Result<_, _>>()? })
+    }
+}
+
+impl Dispatch for Threads {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn submit(&self, job: Job) {
+        let refused = self.jobs.lock().expect("sending cannot panic").send(job);
+        // Every thread gone means an extractor panicked: the picture must be answered all the same.
+        if let Err(mpsc::SendError(job)) = refused {
+            (job.done)(vec![Err("the extraction threads are gone; restart the receiver".into())], Duration::ZERO);
+        }
+    }
+}

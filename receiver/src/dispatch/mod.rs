@@ -1,0 +1,47 @@
+//! Places to run extraction.
+//!
+//! A dispatcher takes pictures with what is to be drawn from them and answers each exactly once,
+//! in any order; the session puts the answers in order again. To add a place, write a file with a
+//! type that implements [`Dispatch`].
+
+use std::time::{Duration, Instant};
+
+use cv_core::picture::Picture;
+
+use crate::analysis::{Extracted, Extraction, Input};
+
+mod lane;
+mod local;
+
+pub use lane::Lane;
+pub use local::Threads;
+
+/// One picture to draw features from.
+pub struct Job {
+    /// What is to be drawn.
+    pub extraction: Extraction,
+    /// The picture.
+    pub picture: Picture,
+    /// The one before it.
+    pub previous: Option<Picture>,
+    /// Told of the outcome and of the time it took. Called once, on the thread that did the work.
+    pub done: Box<dyn FnOnce(Extracted, Duration) + Send>,
+}
+
+impl Job {
+    /// Does the work here and now.
+    pub fn run(self) {
+        let started = Instant::now();
+        let extracted = self.extraction.run(&Input { picture: &self.picture, previous: self.previous.as_ref() });
+        (self.done)(extracted, started.elapsed());
+    }
+}
+
+/// A place to run extraction.
+pub trait Dispatch: Send + Sync {
+    /// How many jobs of one session it can work on at once.
+    fn width(&self) -> usize;
+
+    /// Takes a job; never blocks for long. The caller keeps at most `width` of a session in flight.
+    fn submit(&self, job: Job);
+}

@@ -1,0 +1,154 @@
+//! One session: its analysis state, its numbering and its readers, in one task.
+//!
+//! Everything that happens to a session is a [`Message`]; the task alone owns the state, so
+//! nothing is locked and results leave in frame order whatever order the work was done in. The
+//! session outlives its peers: a sender that comes back finds its baseline.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cv_core::{
+    geometry::Size,
+    report::{Cause, Packets},
+    session_id::SessionId,
+    whip::Mode,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    analysis::{Extracted, Plan},
+    decode::{Identity, Timing},
+    sink::Outbox,
+};
+
+mod history;
+mod task;
+
+/// Messages that may wait for a session's task. Decoders block on it, so it bounds their lead.
+const INBOX: usize = 256;
+
+/// Number of a peer; a newer one is larger.
+pub type PeerId = u64;
+
+/// A sender that was accepted.
+pub struct Attachment {
+    /// Its number.
+    pub peer: PeerId,
+    /// How it wants its pictures delivered.
+    pub mode: Mode,
+    /// The first frame that still needs an answer, where it comes back after a break.
+    pub next: Option<u64>,
+    /// The analyzers it asked for.
+    pub plan: Arc<Plan>,
+    /// Told when another sender takes over.
+    pub replaced: oneshot::Sender<()>,
+}
+
+/// What became of one access unit, after analysis.
+pub enum Outcome {
+    /// It was analysed.
+    Analyzed(Box<Analyzed>),
+    /// Its picture has no result.
+    Missed(Identity, Cause),
+    /// It gave no picture and cannot be named.
+    Nameless,
+}
+
+/// A picture with its features.
+pub struct Analyzed {
+    /// Which picture.
+    pub identity: Identity,
+    /// Its size.
+    pub size: Size,
+    /// Its way so far.
+    pub timing: Timing,
+    /// Time in the extractors, and when they had done.
+    pub analyzed: (Duration, Instant),
+    /// What they drew.
+    pub extracted: Extracted,
+}
+
+/// Something that happens to a session.
+pub enum Message {
+    /// A sender was accepted.
+    Attach(Attachment),
+    /// The sender's data channel is open.
+    Channel(PeerId, Outbox),
+    /// One access unit is done; the number counts them per peer.
+    Done(PeerId, u64, Outcome),
+    /// All units of the peer are done.
+    Drained(PeerId),
+    /// The peer ends.
+    End(Ending),
+    /// A reader wants lines: from that frame on, or those that come.
+    Subscribe(Option<u64>, Outbox),
+    /// Somebody wants to know.
+    Describe(oneshot::Sender<serde_json::Value>),
+    /// The analysis state is to be forgotten.
+    Forget(oneshot::Sender<()>),
+}
+
+/// The end of a peer.
+pub struct Ending {
+    /// Which one.
+    pub peer: PeerId,
+    /// Why.
+    pub reason: Reason,
+    /// What the network did.
+    pub packets: Packets,
+    /// Told when the last line is on its way.
+    pub done: oneshot::Sender<()>,
+}
+
+/// Why a peer ends.
+pub enum Reason {
+    /// The sender says so.
+    Asked {
+        /// How many pictures it numbered, if it says.
+        frames: Option<u64>,
+        /// Whether the analysis state stays for a later run.
+        keep: bool,
+    },
+    /// The sender is gone, or we stop.
+    Lost(String),
+}
+
+/// A way to a session. Cloning is cheap.
+#[derive(Clone)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    inbox: mpsc::Sender<Message>,
+}
+
+impl Session {
+    /// Starts the session's task. It ends, and calls `ended`, when it had no sender for `ttl`.
+    pub fn start(id: SessionId, ttl: Duration, stdout: Option<Outbox>, ended: impl FnOnce() + Send + 'static) -> Self {
+        let (inbox, messages) = mpsc::channel(INBOX);
+        let task = task::Task::new(id.to_string(), ttl, stdout);
+        tokio::spawn(async move {
+            task.run(messages).await;
+            ended();
+        });
+        Self { id, inbox }
+    }
+
+    /// Tells the session; waits while it is busy. `false` if it has ended.
+    pub async fn tell(&self, message: Message) -> bool {
+        self.inbox.send(message).await.is_ok()
+    }
+
+    /// The same from a thread.
+    pub fn tell_blocking(&self, message: Message) -> bool {
+        self.inbox.blocking_send(message).is_ok()
+    }
+
+    /// Asks the session; `None` if it has ended.
+    pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+        let (answer, reply) = oneshot::channel();
+        self.tell(question(answer)).await;
+        reply.await.ok()
+    }
+}

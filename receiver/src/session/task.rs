@@ -1,0 +1,399 @@
+//! The task that owns a session's state.
+
+use std::{
+    collections::VecDeque,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use cv_core::{
+    report::{self, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals},
+    whip::Mode,
+};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Analyzed, Attachment, Ending, Message, Outcome, PeerId, Reason, history::History};
+use crate::{
+    analysis::{Folding, Plan},
+    decode::Identity,
+    sink::{Outbox, Rendered},
+};
+
+pub(super) struct Task {
+    id: String,
+    ttl: Duration,
+    stdout: Option<Outbox>,
+    /// Who reads along over HTTP.
+    readers: Vec<Outbox>,
+    peer: Option<Peer>,
+    kept: Option<Kept>,
+    /// The frame number that is due.
+    next: u64,
+    /// Where the time of this run begins on the analyzers' time axis, and the latest time on it.
+    time: (f64, f64),
+    totals: Totals,
+    history: History,
+    idle_since: Instant,
+    /// Whether the last sender ended in good order.
+    closed: bool,
+}
+
+/// The sender of the moment.
+struct Peer {
+    id: PeerId,
+    mode: Mode,
+    channel: Option<Outbox>,
+    /// The first line of this peer, and the first frame it still wants to hear of.
+    since: (u64, Option<u64>),
+    /// Outcomes from `next_order` on; those that came before their turn behind empty places.
+    outcomes: VecDeque<Option<Outcome>>,
+    next_order: u64,
+    drained: bool,
+    ending: Option<Ending>,
+    replaced: oneshot::Sender<()>,
+}
+
+/// Analysis state with the plan it belongs to.
+struct Kept {
+    plan: Arc<Plan>,
+    folding: Folding,
+}
+
+impl Task {
+    pub(super) fn new(id: String, ttl: Duration, stdout: Option<Outbox>) -> Self {
+        Self {
+            id,
+            ttl,
+            stdout,
+            readers: Vec::new(),
+            peer: None,
+            kept: None,
+            next: 0,
+            time: (0.0, 0.0),
+            totals: Totals::default(),
+            history: History::default(),
+            idle_since: Instant::now(),
+            closed: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        loop {
+            let deadline = tokio::time::Instant::from_std(self.idle_since + self.ttl);
+            let message = tokio::select! {
+                message = messages.recv() => message,
+                () = tokio::time::sleep_until(deadline), if self.peer.is_none() => None,
+            };
+            let Some(message) = message else { return };
+            if self.take(message).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) -> ControlFlow<()> {
+        match message {
+            Message::Attach(attachment) => self.attach(attachment),
+            Message::Channel(peer, outbox) => self.open_channel(peer, outbox),
+            Message::Done(peer, order, outcome) => self.done(peer, order, outcome),
+            Message::Drained(peer) => self.drained(peer),
+            Message::End(ending) => self.end(ending),
+            Message::Subscribe(since, outbox) => self.subscribe(since, outbox),
+            Message::Describe(answer) => drop(answer.send(self.describe())),
+            Message::Forget(done) => {
+                self.kept = self.kept.take().map(|kept| Kept::new(kept.plan));
+                drop(done.send(()));
+                if self.peer.is_none() {
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn attach(&mut self, attachment: Attachment) {
+        let Attachment { peer, mode, next, plan, replaced } = attachment;
+        if let Some(older) = self.peer.take() {
+            self.take_over(older);
+        }
+        let goes_on = self.kept.as_ref().is_some_and(|kept| *kept.plan == *plan);
+        if !goes_on {
+            self.kept = Some(Kept::new(plan));
+        }
+        let begins_anew = next.is_none();
+        if begins_anew {
+            self.totals = Totals::default();
+            // For a baseline that goes on, a new run follows the last one.
+            self.time.0 = if goes_on { self.time.1 } else { 0.0 };
+        }
+        // What was answered stays answered; what the sender asks for again comes out of the history.
+        self.next = match next {
+            Some(next) if goes_on => self.next.max(next),
+            other => other.unwrap_or(0),
+        };
+        let (event, state) = match (goes_on, begins_anew) {
+            (true, _) => (Event::Resumed, Some(StateKept::Kept)),
+            (false, true) => (Event::Started, None),
+            (false, false) => (Event::Resumed, Some(StateKept::Lost)),
+        };
+        self.closed = false;
+        self.peer = Some(Peer {
+            id: peer,
+            mode,
+            channel: None,
+            since: (self.history.serial(), next),
+            outcomes: VecDeque::new(),
+            next_order: 0,
+            drained: false,
+            ending: None,
+            replaced,
+        });
+        let news = report::Session { state, ..self.news(event) };
+        tracing::info!(session = self.id, ?event, %mode, "session begins");
+        self.emit(&Line::Session(news));
+    }
+
+    /// Tells an older peer, and nobody else, that its session has a new sender.
+    fn take_over(&mut self, older: Peer) {
+        let reason = "another sender took this session over; give each sender its own --session";
+        let news = report::Session { reason: Some(reason.into()), ..self.news(Event::Closed) };
+        if let Some(channel) = older.channel {
+            channel.push(Rendered::new(&self.id, &Line::Session(news)));
+            channel.finish();
+        }
+        drop(older.replaced.send(()));
+        if let Some(ending) = older.ending {
+            drop(ending.done.send(()));
+        }
+    }
+
+    fn open_channel(&mut self, peer: PeerId, outbox: Outbox) {
+        let Some(current) = self.peer.as_mut().filter(|current| current.id == peer) else { return };
+        let (serial, since) = current.since;
+        self.history.replay(serial, since).for_each(|line| drop(outbox.push(line.clone())));
+        current.channel = Some(outbox);
+    }
+
+    fn done(&mut self, peer: PeerId, order: u64, outcome: Outcome) {
+        let Some(current) = self.peer.as_mut().filter(|current| current.id == peer) else { return };
+        let Some(place) = order.checked_sub(current.next_order).map(|place| place as usize) else { return };
+        if current.outcomes.len() <= place {
+            current.outcomes.resize_with(place + 1, || None);
+        }
+        current.outcomes[place] = Some(outcome);
+        while let Some(outcome) = self.peer.as_mut().and_then(Peer::next_outcome) {
+            self.settle(outcome);
+        }
+    }
+
+    /// Turns one outcome, now in order, into lines.
+    fn settle(&mut self, outcome: Outcome) {
+        self.totals.received += 1;
+        match outcome {
+            Outcome::Analyzed(analyzed) => {
+                self.totals.decoded += 1;
+                // A sender that came back repeats pictures that the decoder needs and we have answered.
+                if analyzed.identity.frame >= self.next {
+                    self.account_until(&analyzed.identity);
+                    self.answer(*analyzed);
+                }
+            }
+            Outcome::Missed(identity, cause) => {
+                if identity.frame >= self.next {
+                    self.account_until(&identity);
+                    self.gap(identity.frame, identity.frame, cause);
+                }
+            }
+            Outcome::Nameless => self.totals.count(Cause::Undecodable, 1),
+        }
+    }
+
+    /// Accounts for the numbers between the one that is due and `identity`'s.
+    fn account_until(&mut self, identity: &Identity) {
+        if !identity.stamped {
+            return;
+        }
+        let hole = identity.frame - self.next;
+        let left_out = u64::from(identity.skipped).min(hole);
+        let first_left_out = identity.frame - left_out;
+        if hole > left_out {
+            self.gap(self.next, first_left_out - 1, Cause::Lost);
+        }
+        if left_out > 0 {
+            self.gap(first_left_out, identity.frame - 1, Cause::Busy);
+        }
+    }
+
+    fn answer(&mut self, analyzed: Analyzed) {
+        let Analyzed { identity, size, timing, analyzed: (analyze, _), extracted } = analyzed;
+        let Some(kept) = self.kept.as_mut() else { return };
+        self.time.1 = self.time.0 + identity.time;
+        let (analysis, errors) = kept.folding.fold(self.time.1, &extracted);
+        let (now, emitted) = (Instant::now(), SystemTime::now());
+        let (received, received_at) = timing.received;
+        let (captured, source) = timing.captured;
+        let inside = now.saturating_duration_since(received_at);
+        let network = timing.sender.map(|(_, until_sent)| {
+            report::millis_between(captured, received) - report::millis(until_sent)
+        });
+        let clock = Clock {
+            captured,
+            source,
+            received,
+            emitted,
+            age_ms: report::millis_between(captured, emitted),
+            stages_ms: Stages {
+                encode: timing.sender.map(|(encode, _)| report::millis(encode)),
+                network: network.map(|network| (network * 1e3).round() / 1e3),
+                decode: report::millis(timing.decode),
+                queue: report::millis(inside.saturating_sub(timing.decode + analyze)),
+                analyze: report::millis(analyze),
+            },
+        };
+        self.totals.analyzed += 1;
+        self.totals.errors += u64::from(!errors.is_empty());
+        self.next = identity.frame.saturating_add(1);
+        self.emit(&Line::Result(report::Result {
+            v: report::VERSION,
+            session: self.id.clone(),
+            frame: identity.frame,
+            time: identity.time,
+            width: size.width(),
+            height: size.height(),
+            analysis,
+            errors,
+            clock,
+        }));
+    }
+
+    fn gap(&mut self, from: u64, to: u64, cause: Cause) {
+        self.totals.count(cause, (to - from).saturating_add(1));
+        self.next = to.saturating_add(1);
+        self.emit(&Line::Gap(Gap { session: self.id.clone(), from, to, cause }));
+    }
+
+    fn drained(&mut self, peer: PeerId) {
+        let Some(current) = self.peer.as_mut().filter(|current| current.id == peer) else { return };
+        current.drained = true;
+        self.finish_if_done();
+    }
+
+    fn end(&mut self, ending: Ending) {
+        match self.peer.as_mut().filter(|current| current.id == ending.peer) {
+            Some(current) => current.ending = Some(ending),
+            None => drop(ending.done.send(())),
+        }
+        self.finish_if_done();
+    }
+
+    fn finish_if_done(&mut self) {
+        let Some(mut peer) = self.peer.take_if(|peer| peer.drained && peer.ending.is_some()) else { return };
+        let Some(ending) = peer.ending.take() else { return };
+        // The channel hears the last lines, too, so it goes back in for them.
+        self.peer = Some(peer);
+        match ending.reason {
+            Reason::Asked { frames, keep } => {
+                if let Some(last) = frames.and_then(|frames| frames.checked_sub(1)).filter(|last| *last >= self.next) {
+                    self.gap(self.next, last, Cause::Lost);
+                }
+                let analysis = self.kept.as_mut().map(|kept| kept.folding.finish()).unwrap_or_default();
+                self.emit(&Line::Final(Final { session: self.id.clone(), analysis }));
+                self.close(None, ending.packets);
+                self.kept = self.kept.take().filter(|_| keep);
+                self.closed = true;
+            }
+            Reason::Lost(reason) => self.close(Some(reason), ending.packets),
+        }
+        if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
+            channel.finish();
+        }
+        self.idle_since = Instant::now();
+        drop(ending.done.send(()));
+    }
+
+    fn subscribe(&mut self, since: Option<u64>, outbox: Outbox) {
+        if since.is_some() {
+            let serial = self.peer.as_ref().map_or(self.history.serial(), |peer| peer.since.0);
+            self.history.replay(serial, since).for_each(|line| drop(outbox.push(line.clone())));
+        }
+        self.readers.push(outbox);
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        let state = match (&self.peer, self.closed) {
+            (Some(_), _) => "live",
+            (None, true) => "closed",
+            (None, false) => "waiting",
+        };
+        json!({
+            "session": self.id,
+            "state": state,
+            "mode": self.peer.as_ref().map(|peer| peer.mode.name()),
+            "frames": self.totals.analyzed,
+            "totals": self.totals,
+            "readers": self.readers.len(),
+            "analysis": self.kept.as_ref().map(|kept| kept.folding.state()),
+        })
+    }
+
+    /// A line about the session itself, with what most of them leave out left out.
+    fn news(&self, event: Event) -> report::Session {
+        report::Session {
+            event,
+            session: self.id.clone(),
+            state: None,
+            totals: (event == Event::Closed).then_some(self.totals),
+            reason: None,
+            clock: SessionClock { emitted: SystemTime::now(), packets: None },
+        }
+    }
+
+    /// Closes the account of this sender.
+    fn close(&mut self, reason: Option<String>, packets: Packets) {
+        let mut news = self.news(Event::Closed);
+        news.reason = reason;
+        news.clock.packets = Some(packets);
+        let (totals, reason) = (&self.totals, news.reason.as_deref());
+        tracing::info!(session = self.id, analyzed = totals.analyzed, lost = totals.lost, reason, "session closed");
+        self.emit(&Line::Session(news));
+    }
+
+    /// Gives `line` to everybody; forgets readers that are gone.
+    fn emit(&mut self, line: &Line) {
+        let line = Rendered::new(&self.id, line);
+        if let Some(stdout) = &self.stdout {
+            stdout.push(line.clone());
+        }
+        self.readers.retain(|reader| reader.push(line.clone()));
+        if let Some(channel) = self.peer.as_ref().and_then(|peer| peer.channel.as_ref()) {
+            channel.push(line.clone());
+        }
+        self.history.push(line);
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // Stdout serves other sessions, too, and ends with the program.
+        self.readers.iter().for_each(Outbox::finish);
+    }
+}
+
+impl Peer {
+    /// The outcome that is due, if it is there.
+    fn next_outcome(&mut self) -> Option<Outcome> {
+        let outcome = self.outcomes.front_mut()?.take()?;
+        self.outcomes.pop_front();
+        self.next_order += 1;
+        Some(outcome)
+    }
+}
+
+impl Kept {
+    fn new(plan: Arc<Plan>) -> Self {
+        let (_, folding) = plan.build();
+        Self { plan, folding }
+    }
+}

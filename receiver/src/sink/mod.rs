@@ -1,0 +1,217 @@
+//! Where result lines go: stdout, the sender's data channel, readers over HTTP.
+//!
+//! Each reader has an [`Outbox`] of its own. A slow one never holds up a session or grows memory:
+//! beyond its bound it loses its own oldest lines and is told which in a gap of cause `slow-reader`.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+};
+
+use cv_core::report::{Cause, Gap, Line};
+use tokio::sync::Notify;
+
+pub mod data_channel;
+pub mod pictures;
+pub mod stdout;
+
+/// One line, made once for all readers.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The session it is about.
+    pub session: String,
+    /// The frame numbers it answers or accounts for.
+    pub frames: Option<(u64, u64)>,
+    /// The JSON text, without a line end.
+    pub json: String,
+}
+
+impl Rendered {
+    /// `line` of `session` as text.
+    pub fn new(session: &str, line: &Line) -> Arc<Self> {
+        Arc::new(Self { session: session.to_owned(), frames: line.frames(), json: line.to_json() })
+    }
+}
+
+/// How much may wait for one reader.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// Lines.
+    pub lines: usize,
+    /// Bytes of JSON.
+    pub bytes: usize,
+}
+
+impl Bound {
+    /// A reader's share: half a minute of 30 fps, at most 4 MiB.
+    pub const READER: Self = Self { lines: 1024, bytes: 4 << 20 };
+    /// Stdout serves every session: what a stalled pipe may hold before lines are lost.
+    pub const STDOUT: Self = Self { lines: 65_536, bytes: 64 << 20 };
+}
+
+/// Lines on their way to one reader. Cloning shares the queue.
+#[derive(Clone)]
+pub struct Outbox {
+    shared: Arc<Shared>,
+}
+
+/// The reader's end of an [`Outbox`].
+pub struct Inbox {
+    shared: Arc<Shared>,
+}
+
+/// Locked to move lines only, hence a plain mutex.
+struct Shared {
+    queue: Mutex<Queue>,
+    bound: Bound,
+    /// Wakes a reader that is a task.
+    filled: Notify,
+    /// Wakes a reader that is a thread.
+    filled_for_thread: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: VecDeque<Arc<Rendered>>,
+    bytes: usize,
+    /// Frame numbers that the reader lost, by session.
+    missed: BTreeMap<String, (u64, u64)>,
+    finished: bool,
+    abandoned: bool,
+}
+
+/// A queue for one reader.
+pub fn outbox(bound: Bound) -> (Outbox, Inbox) {
+    let shared = Shared { queue: Mutex::default(), bound, filled: Notify::new(), filled_for_thread: Condvar::new() };
+    let shared = Arc::new(shared);
+    (Outbox { shared: shared.clone() }, Inbox { shared })
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("nobody panics while holding an outbox")
+    }
+
+    fn wake(&self) {
+        self.filled.notify_one();
+        self.filled_for_thread.notify_one();
+    }
+}
+
+impl Outbox {
+    /// Adds a line; makes room by dropping the reader's oldest. `false` once the reader is gone.
+    pub fn push(&self, line: Arc<Rendered>) -> bool {
+        let mut queue = self.shared.lock();
+        if queue.abandoned {
+            return false;
+        }
+        queue.bytes += line.json.len();
+        queue.lines.push_back(line);
+        while queue.lines.len() > self.shared.bound.lines || queue.bytes > self.shared.bound.bytes {
+            queue.drop_oldest();
+        }
+        drop(queue);
+        self.shared.wake();
+        true
+    }
+
+    /// No more lines come; the reader ends after those that wait.
+    pub fn finish(&self) {
+        self.shared.lock().finished = true;
+        self.shared.wake();
+    }
+}
+
+impl Queue {
+    fn drop_oldest(&mut self) {
+        let Some(line) = self.lines.pop_front() else { return };
+        self.bytes -= line.json.len();
+        if let Some((from, to)) = line.frames {
+            let missed = self.missed.entry(line.session.clone()).or_insert((from, to));
+            *missed = (missed.0.min(from), missed.1.max(to));
+        }
+    }
+
+    /// Everything that waits, led by what was lost before it.
+    fn take(&mut self) -> Vec<Arc<Rendered>> {
+        self.bytes = 0;
+        let gaps = std::mem::take(&mut self.missed).into_iter().map(|(session, (from, to))| {
+            let gap = Gap { session: session.clone(), from, to, cause: Cause::SlowReader };
+            Rendered::new(&session, &Line::Gap(gap))
+        });
+        gaps.chain(std::mem::take(&mut self.lines)).collect()
+    }
+}
+
+impl Inbox {
+    /// The lines that wait; waits for one. Empty once there will be no more. Cancel-safe.
+    pub async fn recv(&mut self) -> Vec<Arc<Rendered>> {
+        loop {
+            {
+                let mut queue = self.shared.lock();
+                if !queue.lines.is_empty() || queue.finished {
+                    return queue.take();
+                }
+            }
+            self.shared.filled.notified().await;
+        }
+    }
+
+    /// The same for a reader that is a thread.
+    pub fn recv_blocking(&mut self) -> Vec<Arc<Rendered>> {
+        let starved = |queue: &mut Queue| queue.lines.is_empty() && !queue.finished;
+        let queue = self.shared.lock();
+        let mut queue =
+            self.shared.filled_for_thread.wait_while(queue, starved).expect("nobody panics while holding an outbox");
+        queue.take()
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.abandoned = true;
+        queue.lines.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(frame: u64) -> Arc<Rendered> {
+        let gap = Gap { session: "s".into(), from: frame, to: frame, cause: Cause::Lost };
+        Rendered::new("s", &Line::Gap(gap))
+    }
+
+    #[test]
+    fn a_slow_reader_loses_its_oldest_lines_and_is_told_which() {
+        let (outbox, mut inbox) = outbox(Bound { lines: 2, bytes: 1 << 20 });
+        for frame in 0..5 {
+            assert!(outbox.push(gap(frame)));
+        }
+        outbox.finish();
+        let lines: Vec<_> = inbox.recv_blocking().iter().map(|line| line.json.clone()).collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0], r#"{"type":"gap","session":"s","from":0,"to":2,"cause":"slow-reader"}"#);
+        assert!(lines[2].contains(r#""from":4"#));
+        assert!(inbox.recv_blocking().is_empty());
+    }
+
+    #[test]
+    fn large_lines_are_bounded_in_bytes() {
+        let line = gap(7);
+        let (outbox, mut inbox) = outbox(Bound { lines: 100, bytes: 3 * line.json.len() });
+        for _ in 0..50 {
+            outbox.push(line.clone());
+        }
+        assert_eq!(inbox.recv_blocking().len(), 1 + 3);
+    }
+
+    #[test]
+    fn a_gone_reader_is_noticed() {
+        let (outbox, inbox) = outbox(Bound::READER);
+        drop(inbox);
+        assert!(!outbox.push(gap(1)));
+    }
+}

@@ -1,0 +1,9 @@
+//! The network side: WHIP in, WebRTC beneath it, access units out.
+
+pub mod offer;
+pub mod peer;
+pub mod rtp;
+pub mod whip;
+
+mod ingest;
+mod socket;
