@@ -12,7 +12,9 @@ use cv_core::{geometry::Size, picture::Picture, timestamp::Timestamp};
 
 pub mod camera;
 pub mod file;
+pub mod pace;
 pub mod pattern;
+pub mod selection;
 
 /// One picture as its source gives it.
 #[derive(Clone, Debug)]

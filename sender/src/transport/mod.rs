@@ -1,0 +1,8 @@
+//! The network side: an offer to a WHIP endpoint, access units out, results back.
+
+pub mod packetize;
+pub mod peer;
+pub mod publish;
+pub mod whip;
+
+mod history;

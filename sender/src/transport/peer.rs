@@ -1,0 +1,352 @@
+//! One WebRTC connection to a receiver: offered over WHIP, fed by the encoder.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use cv_core::{
+    timestamp::Timestamp,
+    whip::{RESULTS_CHANNEL, query},
+};
+use rtc::{
+    ice::mdns::MulticastDnsMode,
+    interceptor::Registry,
+    media_stream::MediaStreamTrack,
+    peer_connection::configuration::interceptor_registry::configure_rtcp_reports,
+    rtp_transceiver::{
+        RTCRtpTransceiverDirection, RTCRtpTransceiverInit,
+        rtp_sender::{
+            RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+            RTCRtpHeaderExtensionCapability, RtpCodecKind,
+        },
+    },
+};
+use tokio::sync::{Notify, mpsc, watch};
+use webrtc::{
+    data_channel::{DataChannel, DataChannelEvent},
+    media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
+    peer_connection::{
+        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
+        RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
+    },
+};
+
+use super::{
+    publish::{ABS_CAPTURE_TIME, Feedback, Publish, StreamId, carrier},
+    whip::{self, Created, Endpoint, Query},
+};
+
+/// Where our sockets bind: loopback for a receiver on this machine, every interface for the others.
+const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "0.0.0.0:0"];
+/// Candidates of this machine's interfaces are there as soon as sockets are bound.
+const GATHERING_LIMIT: Duration = Duration::from_secs(1);
+/// The offer's payload type for H.264.
+const PAYLOAD_TYPE: u8 = 102;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint did not take the offer.
+    #[error(transparent)]
+    Whip(#[from] whip::Error),
+    /// The answer is unusable.
+    #[error("the answer of {url} cannot be used: {problem}")]
+    Answer {
+        /// The endpoint.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Signalling worked, media did not get through.
+    #[error("{url} answered, but no connection came up within {seconds} s; a firewall may block UDP between the two")]
+    NoPath {
+        /// The endpoint.
+        url: String,
+        /// How long was tried.
+        seconds: u64,
+    },
+    /// Something is wrong here.
+    #[error("cannot set up WebRTC: {0}")]
+    Internal(String),
+}
+
+/// What happens on a connection.
+#[derive(Debug)]
+pub enum Event {
+    /// A line of results, or whatever else the receiver sent.
+    Line(Bytes),
+    /// The connection broke, or the receiver closed it.
+    Lost(&'static str),
+}
+
+/// A connection that is up.
+pub struct Peer {
+    connection: Arc<dyn PeerConnection>,
+    channel: Option<Arc<dyn DataChannel>>,
+    publisher: Publisher,
+    states: watch::Receiver<RTCPeerConnectionState>,
+    lines: mpsc::Receiver<Bytes>,
+    /// The session as the endpoint made it.
+    pub created: Created,
+}
+
+/// Puts access units on the wire. Cloning shares the stream.
+#[derive(Clone)]
+pub struct Publisher {
+    track: Arc<TrackLocalStaticRTP>,
+    stream: StreamId,
+    /// RTP time of presentation time zero (RFC 3550, 5.1 wants it random).
+    origin: u32,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Publisher {
+    /// Sends one access unit. For threads outside the runtime: blocks while the network task is behind.
+    ///
+    /// `false` once the connection is closed.
+    pub fn publish_blocking(&self, access_unit: Bytes, pts: Timestamp, captured: SystemTime) -> bool {
+        let packet = carrier(self.stream, pts.rtp(self.origin), access_unit, captured);
+        self.runtime.block_on(self.track.write_rtp(packet)).is_ok()
+    }
+}
+
+/// What is asked of a connection.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What travels in the endpoint's query.
+    pub query: Query,
+    /// Whether a data channel for results is offered.
+    pub channel: bool,
+    /// Where the receiver's feedback goes.
+    pub feedback: Arc<Feedback>,
+    /// How long it may take until media can flow.
+    pub timeout: Duration,
+}
+
+/// Offers a stream to `endpoint` and waits until media can flow.
+///
+/// A server that refuses an offer with a data channel is offered the stream alone.
+pub async fn connect(endpoint: &Endpoint, request: &Request) -> Result<Peer, Error> {
+    match attempt(endpoint, request).await {
+        Err(Error::Whip(error)) if request.channel && error.is_about_the_offer() => {
+            tracing::debug!(%error, "offering again without a data channel");
+            let alone = Request { channel: false, ..request.clone() };
+            // If the channel was not what it minded, its first word is the better one.
+            attempt(endpoint, &alone).await.map_err(|_second| Error::Whip(error))
+        }
+        other => other,
+    }
+}
+
+async fn attempt(endpoint: &Endpoint, request: &Request) -> Result<Peer, Error> {
+    let deadline = Instant::now() + request.timeout;
+    let internal = |error: webrtc::error::Error| Error::Internal(error.to_string());
+    let stream = StreamId { ssrc: rand::random(), payload_type: PAYLOAD_TYPE, first_sequence: rand::random() };
+    let (state, mut states) = watch::channel(RTCPeerConnectionState::New);
+    let gathered = Arc::new(Notify::new());
+    let handler = Handler { state, gathered: gathered.clone() };
+    let connection = build(Publish::new(stream, request.feedback.clone()), handler).await.map_err(internal)?;
+    let established = async {
+        let (track, channel) = offer(&*connection, stream, request.channel).await.map_err(internal)?;
+        if tokio::time::timeout(GATHERING_LIMIT, gathered.notified()).await.is_err() {
+            tracing::debug!("not every candidate was gathered in time; the offer holds those that were");
+        }
+        let created = negotiate(&*connection, endpoint, request, stream).await?;
+        wait_connected(&mut states, deadline, endpoint, request.timeout).await?;
+        Ok((track, channel, created))
+    };
+    match established.await {
+        Ok((track, channel, created)) => {
+            let (forward, lines) = mpsc::channel(64);
+            if let Some(channel) = &channel {
+                tokio::spawn(read(channel.clone(), forward));
+            }
+            let runtime = tokio::runtime::Handle::current();
+            let publisher = Publisher { track, stream, origin: rand::random(), runtime };
+            Ok(Peer { connection, channel, publisher, states, lines, created })
+        }
+        Err(error) => {
+            // Without this the library keeps a socket and a task for good.
+            close(&*connection).await;
+            Err(error)
+        }
+    }
+}
+
+impl Peer {
+    /// Where access units go.
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    /// Whether results can come over a data channel.
+    pub fn has_channel(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// What happens next. Cancel-safe.
+    pub async fn event(&mut self) -> Event {
+        let open = self.channel.is_some();
+        loop {
+            tokio::select! {
+                biased;
+                line = self.lines.recv(), if open => return match line {
+                    Some(line) => Event::Line(line),
+                    None => Event::Lost("the receiver closed the data channel"),
+                },
+                changed = self.states.changed() => {
+                    let state = *self.states.borrow();
+                    match state {
+                        _ if changed.is_err() => return Event::Lost("the connection ended"),
+                        RTCPeerConnectionState::Failed => return Event::Lost("the network path broke"),
+                        RTCPeerConnectionState::Closed => return Event::Lost("the receiver closed the connection"),
+                        state => tracing::debug!(?state, "connection"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes the connection and frees what it holds.
+    pub async fn close(self) {
+        close(&*self.connection).await;
+    }
+}
+
+async fn close(connection: &dyn PeerConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "closing the connection");
+    }
+}
+
+struct Handler {
+    state: watch::Sender<RTCPeerConnectionState>,
+    gathered: Arc<Notify>,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.state.send_replace(state);
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.notify_one();
+        }
+    }
+}
+
+/// The library's handle on a connection, with our packetizer in its chain.
+async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn PeerConnection>, webrtc::error::Error> {
+    let mut engine = MediaEngine::default();
+    engine.register_codec(RTCRtpCodecParameters { rtp_codec: h264(), payload_type: PAYLOAD_TYPE }, RtpCodecKind::Video)?;
+    let capture_time = RTCRtpHeaderExtensionCapability { uri: ABS_CAPTURE_TIME.into() };
+    engine.register_header_extension(capture_time, RtpCodecKind::Video, None)?;
+    let settings = SettingEngineBuilder::new()
+        .with_include_loopback_candidate(true)
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        // The default of 200 ms is most of the time that connecting takes.
+        .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))
+        .with_ice_timeouts(Some(Duration::from_secs(3)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
+        .build();
+    let connection = PeerConnectionBuilder::new()
+        .with_media_engine(engine)
+        .with_setting_engine(settings)
+        .with_interceptor_registry(configure_rtcp_reports(Registry::new()).with(PUBLISH_SLOT.into(), publish))
+        .with_handler(Arc::new(handler))
+        .with_udp_addrs(ADDRESSES.to_vec())
+        .build()
+        .await?;
+    Ok(Arc::new(connection))
+}
+
+/// On the application's side of the sender reports, which must count real packets.
+const PUBLISH_SLOT: usize = 13_500;
+
+fn h264() -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
+    RTCRtpCodec {
+        mime_type: "video/H264".into(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
+        rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
+    }
+}
+
+type Offered = (Arc<TrackLocalStaticRTP>, Option<Arc<dyn DataChannel>>);
+
+/// One H.264 track, sendonly, and the channel for results if wanted.
+async fn offer(connection: &dyn PeerConnection, stream: StreamId, channel: bool) -> Result<Offered, webrtc::error::Error> {
+    let encoding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(stream.ssrc), ..Default::default() },
+        codec: h264(),
+        ..Default::default()
+    };
+    let label = |name: &str| name.to_owned();
+    let track = MediaStreamTrack::new(label("cv"), label("video"), label("video"), RtpCodecKind::Video, vec![encoding]);
+    let track = Arc::new(TrackLocalStaticRTP::new(track));
+    let direction = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, ..Default::default() };
+    connection.add_transceiver_from_track(track.clone(), Some(direction)).await?;
+    let channel = match channel {
+        true => Some(connection.create_data_channel(RESULTS_CHANNEL, None).await?),
+        false => None,
+    };
+    let offer = connection.create_offer(None).await?;
+    connection.set_local_description(offer).await?;
+    Ok((track, channel))
+}
+
+/// Sends the offer and applies the answer.
+async fn negotiate(
+    connection: &dyn PeerConnection,
+    endpoint: &Endpoint,
+    request: &Request,
+    stream: StreamId,
+) -> Result<Created, Error> {
+    let local = connection.local_description().await;
+    let offer = local.ok_or_else(|| Error::Internal("there is no offer".into()))?.sdp;
+    let mut query = request.query.clone();
+    query.pairs.push((query::FIRST_SEQUENCE, stream.first_sequence.to_string()));
+    let created = endpoint.post(offer, &query, request.timeout).await?;
+    let unusable = |problem: String| Error::Answer { url: endpoint.url(), problem };
+    let sdp = created.answer.clone();
+    let takes_h264 = sdp.lines().any(|line| line.starts_with("a=rtpmap:") && line.to_ascii_uppercase().contains("H264"));
+    if !takes_h264 || sdp.lines().any(|line| line.starts_with("m=video 0 ")) {
+        return Err(unusable("it does not take H.264 video".into()));
+    }
+    let answer = RTCSessionDescription::answer(sdp).map_err(|error| unusable(error.to_string()))?;
+    connection.set_remote_description(answer).await.map_err(|error| unusable(error.to_string()))?;
+    Ok(created)
+}
+
+async fn wait_connected(
+    states: &mut watch::Receiver<RTCPeerConnectionState>,
+    deadline: Instant,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<(), Error> {
+    let connected = states.wait_for(|state| *state == RTCPeerConnectionState::Connected);
+    match tokio::time::timeout_at(deadline.into(), connected).await {
+        Ok(Ok(_)) => Ok(()),
+        _ => Err(Error::NoPath { url: endpoint.url(), seconds: timeout.as_secs() }),
+    }
+}
+
+/// Forwards what comes over the channel; waits for the reader, so that SCTP slows the receiver down.
+async fn read(channel: Arc<dyn DataChannel>, lines: mpsc::Sender<Bytes>) {
+    while let Some(event) = channel.poll().await {
+        match event {
+            DataChannelEvent::OnMessage(message) => {
+                if lines.send(message.data.freeze()).await.is_err() {
+                    return;
+                }
+            }
+            DataChannelEvent::OnClose => return,
+            _ => {}
+        }
+    }
+}

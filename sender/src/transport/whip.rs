@@ -1,0 +1,260 @@
+//! The WHIP client (RFC 9725): an offer in a POST, the end in a DELETE.
+
+use std::{fmt, time::Duration};
+
+use cv_core::whip::{RESULTS_REL, SDP, query};
+use reqwest::{
+    Client, Method, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, CONTENT_TYPE, LINK, LOCATION},
+};
+
+/// Answers are a few kilobytes; more is not SDP.
+const MAX_ANSWER: usize = 256 << 10;
+
+/// A secret that must not be printed.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// A token; surrounding white space is no part of it.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Why the endpoint did not do what it was asked. The message says what to try.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers there.
+    #[error("cannot reach {url}: {problem}; is cv-receiver running there?")]
+    Unreachable {
+        /// The endpoint.
+        url: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// It wants a token, or another one.
+    #[error("{url} refuses this sender ({status}): {detail}; give the receiver's token with --token or CV_TOKEN")]
+    Refused {
+        /// The endpoint.
+        url: String,
+        /// The status.
+        status: StatusCode,
+        /// What the server says.
+        detail: String,
+    },
+    /// It answers, but does not take the offer.
+    #[error("{url} did not take the offer ({status}): {detail}")]
+    Rejected {
+        /// The endpoint.
+        url: String,
+        /// The status.
+        status: StatusCode,
+        /// What the server says, or what to check.
+        detail: String,
+    },
+    /// It answers something that is not WHIP.
+    #[error("{url} is no WHIP endpoint: {problem}; cv-receiver's is http://HOST:8080/whip")]
+    NotWhip {
+        /// The endpoint.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// Whether a later try may succeed: the network or a busy server, but no refusal.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Rejected { status, .. } => status.is_server_error(),
+            Self::Refused { .. } | Self::NotWhip { .. } => false,
+        }
+    }
+
+    /// Whether the server took offence at the offer itself.
+    pub fn is_about_the_offer(&self) -> bool {
+        matches!(self, Self::Rejected { status, .. } if status.is_client_error() && *status != StatusCode::NOT_FOUND)
+    }
+}
+
+/// What travels in the endpoint's query beside the offer.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Name and value of each parameter.
+    pub pairs: Vec<(&'static str, String)>,
+}
+
+/// An endpoint and how to get in.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    client: Client,
+    url: Url,
+    token: Option<Token>,
+}
+
+/// A session that the endpoint made.
+#[derive(Debug)]
+pub struct Created {
+    /// The answer's SDP.
+    pub answer: String,
+    /// Where the session can be ended.
+    pub session: Option<Url>,
+    /// Where its results are, on a server of our kind.
+    pub results: Option<Url>,
+}
+
+impl Endpoint {
+    /// The endpoint at `url`; every request takes at most `timeout` to connect.
+    pub fn new(url: Url, token: Option<Token>, timeout: Duration) -> Result<Self, reqwest::Error> {
+        let client = Client::builder().connect_timeout(timeout).user_agent(concat!("cv-sender/", env!("CARGO_PKG_VERSION")));
+        Ok(Self { client: client.build()?, url, token })
+    }
+
+    /// The endpoint without what is secret in it.
+    pub fn url(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        if url.set_password(None).is_err() || url.set_username("").is_err() {
+            return self.url.host_str().unwrap_or_default().to_owned();
+        }
+        url.to_string()
+    }
+
+    /// POSTs `offer`.
+    pub async fn post(&self, offer: String, query: &Query, timeout: Duration) -> Result<Created, Error> {
+        let mut url = self.url.clone();
+        url.query_pairs_mut().extend_pairs(&query.pairs);
+        let request = self.request(Method::POST, url).header(CONTENT_TYPE, SDP).body(offer).timeout(timeout);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            status if status.is_success() => self.created(response).await,
+            status => Err(self.rejected(status, response).await),
+        }
+    }
+
+    /// DELETEs the session at `url`. `ours` adds what only a server of our kind understands.
+    pub async fn delete(&self, url: &Url, ours: Option<(u64, bool)>, timeout: Duration) -> Result<(), Error> {
+        let mut url = url.clone();
+        if let Some((frames, keep)) = ours {
+            url.query_pairs_mut().append_pair(query::FRAMES, &frames.to_string());
+            if keep {
+                url.query_pairs_mut().append_pair(query::KEEP, "1");
+            }
+        }
+        let request = self.request(Method::DELETE, url).timeout(timeout);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(self.rejected(status, response).await),
+        }
+    }
+
+    /// Reads the session's results as they come, from frame `since` on.
+    pub async fn results(&self, url: &Url, since: u64) -> Result<Response, Error> {
+        let mut url = url.clone();
+        url.query_pairs_mut().append_pair("since", &since.to_string());
+        let request = self.request(Method::GET, url).header(ACCEPT, "application/x-ndjson");
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status => Err(self.rejected(status, response).await),
+        }
+    }
+
+    /// A request with the token, if there is one (RFC 9725, 4.7).
+    fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.client.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(&token.0),
+            None => request,
+        }
+    }
+
+    async fn created(&self, response: Response) -> Result<Created, Error> {
+        // After a redirect, relative links are relative to where the answer came from.
+        let base = response.url().clone();
+        let text = |name| response.headers().get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok());
+        let session = text(LOCATION).and_then(|location| base.join(location).ok());
+        let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+        let results = links.flat_map(|value| value.split(',')).find_map(results_link).and_then(|link| base.join(link).ok());
+        let answer = bounded_text(response, MAX_ANSWER).await.map_err(|problem| self.not_whip(problem))?;
+        if !answer.starts_with("v=0") {
+            return Err(self.not_whip("its answer is not SDP".into()));
+        }
+        Ok(Created { answer, session, results })
+    }
+
+    async fn rejected(&self, status: StatusCode, response: Response) -> Error {
+        let body = bounded_text(response, 4096).await.unwrap_or_default();
+        let said = serde_json::from_str::<serde_json::Value>(&body).ok().and_then(|problem| {
+            let text = problem.get("detail").or_else(|| problem.get("error"))?.as_str()?;
+            Some(text.to_owned())
+        });
+        let detail = said.unwrap_or_else(|| match status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "there is no WHIP endpoint at this path".into(),
+            _ => body.lines().next().unwrap_or("it gives no reason").chars().take(200).collect(),
+        });
+        let url = self.url();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Refused { url, status, detail },
+            _ => Error::Rejected { url, status, detail },
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Error {
+        // The innermost cause says it best: "Connection refused", "dns error".
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Error::Unreachable { url: self.url(), problem: cause.to_string() }
+    }
+
+    fn not_whip(&self, problem: String) -> Error {
+        Error::NotWhip { url: self.url(), problem }
+    }
+}
+
+/// The target of a Link header's entry, if it is the one to results.
+fn results_link(entry: &str) -> Option<&str> {
+    let (target, parameters) = entry.trim().strip_prefix('<')?.split_once('>')?;
+    parameters.contains(RESULTS_REL).then_some(target)
+}
+
+async fn bounded_text(mut response: Response, limit: usize) -> Result<String, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| format!("its answer broke off: {error}"))? {
+        if body.len() + chunk.len() > limit {
+            return Err("its answer is far too long".into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    String::from_utf8(body).map_err(|_not_utf8| "its answer is not text".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_results_link_is_found_among_others() {
+        assert_eq!(results_link(&format!(" </cv/session/a/results>; rel=\"{RESULTS_REL}\"")), Some("/cv/session/a/results"));
+        assert_eq!(results_link("<turn:x>; rel=\"ice-server\""), None);
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let url = Url::parse("http://user:pass@host:1/whip?key=k").unwrap();
+        let endpoint = Endpoint::new(url, Some(Token::new("secret")), Duration::from_secs(1)).unwrap();
+        assert_eq!(endpoint.url(), "http://host:1/whip");
+        assert!(!format!("{:?}", endpoint.token).contains("secret"));
+    }
+}
