@@ -3,3 +3,4 @@
 //! Roles, in the order in which a picture meets them: [`source`], [`encode`], [`transport`].
 
 pub mod source;
+pub mod transport;

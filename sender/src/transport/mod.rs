@@ -1,0 +1,4 @@
+//! How access units reach a WHIP endpoint.
+
+pub mod history;
+pub mod packetize;
