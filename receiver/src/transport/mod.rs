@@ -1,0 +1,3 @@
+//! How access units come from senders.
+
+pub mod rtp;
