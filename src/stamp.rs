@@ -137,10 +137,9 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 
 /// Microseconds since 1970, negative before; saturates.
 pub fn unix_micros(time: SystemTime) -> i64 {
-    let clamp = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => clamp(after),
-        Err(before) => -clamp(before.duration()),
+        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
     }
 }
 
@@ -193,6 +192,12 @@ mod tests {
             sei.extend(&bytes);
             Stamp::read(&sei);
         }
+    }
+
+    #[test]
+    fn the_first_microsecond_of_the_range_survives() {
+        assert_eq!(from_unix_micros(i64::MIN).map(unix_micros), Some(i64::MIN));
+        assert_eq!(from_unix_micros(i64::MAX).map(unix_micros), Some(i64::MAX));
     }
 
     #[test]

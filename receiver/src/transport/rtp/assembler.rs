@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use cv_core::whip::Mode;
 
 use super::{
+    Counters, Packet,
     depacketize::{Depacketizer, Event, begins_picture},
     nack::Nacks,
     restart::{Restart, Verdict},
@@ -20,42 +20,6 @@ const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(20);
 const STEP_BACK: u64 = 16;
 /// Extended sequence numbers begin here, so that there is room before the first one.
 const ORIGIN: u64 = 1 << 32;
-
-/// One RTP packet of the stream, decrypted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// Sequence number.
-    pub sequence: u16,
-    /// RTP timestamp, 90 kHz.
-    pub timestamp: u32,
-    /// Marker bit: the last packet of a picture.
-    pub marker: bool,
-    /// Payload without padding; empty for probes.
-    pub payload: Bytes,
-    /// When it came in.
-    pub arrived: Instant,
-    /// The header extension abs-capture-time, NTP format.
-    pub abs_capture_time: Option<u64>,
-}
-
-/// What happened so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Packets that came in, useless ones included.
-    pub received: u64,
-    /// Payload bytes of these.
-    pub bytes: u64,
-    /// Packets that came twice, too late, from nowhere, or that there was no room for.
-    pub useless: u64,
-    /// Packets given up; those that came after all count as useless too.
-    pub lost: u64,
-    /// Packets asked for, each time anew.
-    pub nacked: u64,
-    /// Packets that came after they had been asked for.
-    pub recovered: u64,
-    /// Payloads of types that do not belong to packetization modes 0 and 1.
-    pub unsupported: u64,
-}
 
 /// Puts packets in order, asks for missing ones and assembles pictures.
 ///
@@ -333,6 +297,9 @@ impl Assembler {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
     use super::*;
 
     const KEY: &[u8] = &[24, 0, 1, 0x67, 0, 1, 0x68, 0, 2, 0x65, 1];
@@ -583,6 +550,31 @@ mod tests {
             let counters = receiver.assembler.counters();
             assert_eq!(counters.useless > 0, mode == Mode::EveryFrame);
             assert_eq!(counters.lost > 0, mode == Mode::Live);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_packets_neither_panic_nor_keep_the_caller_busy(
+            packets in prop::collection::vec((-9i16..20, 0u32..4000, any::<bool>(), 0u64..60, prop::collection::vec(any::<u8>(), 0..12)), 0..200),
+            jumps in prop::collection::vec((0usize..200, any::<i16>(), any::<u32>()), 0..4),
+        ) {
+            for mode in Mode::ALL {
+                let mut receiver = Receiver::new(mode);
+                let (mut sequence, mut timestamp) = (65_500u16, u32::MAX - 9000);
+                for (index, (step, ticks, marker, pause, payload)) in packets.iter().enumerate() {
+                    let jump = jumps.iter().find(|jump| jump.0 == index).map_or((0, 0), |jump| (jump.1, jump.2));
+                    sequence = sequence.wrapping_add_signed(*step).wrapping_add_signed(jump.0);
+                    timestamp = timestamp.wrapping_add(*ticks).wrapping_add(jump.1);
+                    receiver.now += ms(*pause);
+                    let payload = Bytes::copy_from_slice(payload);
+                    let packet = Packet { timestamp, marker: *marker, payload, ..receiver.packet(sequence) };
+                    receiver.assembler.push(packet);
+                    receiver.pull();
+                    receiver.assembler.due(receiver.now);
+                    prop_assert!(receiver.assembler.next_wakeup().is_none_or(|wakeup| wakeup > receiver.now));
+                }
+            }
         }
     }
 }

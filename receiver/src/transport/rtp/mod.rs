@@ -14,9 +14,11 @@
 mod assembler;
 mod depacketize;
 mod nack;
+mod packet;
 mod picture;
 mod restart;
 mod window;
 
-pub use assembler::{Assembler, Counters, DEFAULT_PATIENCE, Packet};
+pub use assembler::{Assembler, DEFAULT_PATIENCE};
 pub use depacketize::{AssembledPicture, Event};
+pub use packet::{Counters, Packet};

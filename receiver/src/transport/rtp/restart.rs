@@ -61,3 +61,62 @@ impl Restart {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// The names of the verdicts on packets given as (sequence number, step, ticks).
+    fn verdicts(mode: Mode, packets: &[(u16, i16, i32)]) -> Vec<&'static str> {
+        let mut restart = Restart::new(mode);
+        let arrived = Instant::now();
+        let mut judge = |&(sequence, step, ticks): &(u16, i16, i32)| {
+            let payload = Bytes::new();
+            let packet = Packet { sequence, timestamp: 0, marker: false, payload, arrived, abs_capture_time: None };
+            match restart.judge(packet, step, ticks) {
+                Verdict::Belongs(_) => "belongs",
+                Verdict::Strange => "strange",
+                Verdict::Restarted(..) => "restarted",
+            }
+        };
+        packets.iter().map(&mut judge).collect()
+    }
+
+    #[test]
+    fn live_follows_a_stream_that_began_anew_just_behind() {
+        let packets = [(1, -500, i32::MIN), (2, -499, i32::MIN)];
+        assert_eq!(verdicts(Mode::Live, &packets), ["strange", "restarted"]);
+        assert_eq!(verdicts(Mode::EveryFrame, &packets), ["belongs", "belongs"]);
+    }
+
+    #[test]
+    fn late_packets_in_a_row_are_no_restart() {
+        for mode in Mode::ALL {
+            assert_eq!(verdicts(mode, &[(1, -2000, -800_000), (2, -1999, -800_000)]), ["belongs", "belongs"]);
+        }
+    }
+
+    #[test]
+    fn only_neighbours_prove_a_restart() {
+        for mode in Mode::ALL {
+            let far = |sequence| (sequence, 9000, i32::MAX);
+            assert_eq!(verdicts(mode, &[far(65_535), far(0)]), ["strange", "restarted"]);
+            assert_eq!(
+                verdicts(mode, &[far(1), far(3), far(3), far(4)]),
+                ["strange", "strange", "strange", "restarted"]
+            );
+            assert_eq!(verdicts(mode, &[far(1), (9, 1, 0), far(2)]), ["strange", "belongs", "strange"]);
+        }
+    }
+
+    #[test]
+    fn a_gap_not_worth_repairing_is_a_restart_in_live_mode_alone() {
+        let packets = [(1, 1025, 90_000), (2, 1026, 90_000)];
+        assert_eq!(verdicts(Mode::Live, &packets), ["strange", "restarted"]);
+        assert_eq!(verdicts(Mode::EveryFrame, &packets), ["belongs", "belongs"]);
+    }
+}

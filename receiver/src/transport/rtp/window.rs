@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Packet;
 
 /// A stretch of the stream; sequence numbers are extended to 64 bits and never wrap.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Window {
     next: u64,
     slots: VecDeque<Option<Packet>>,
@@ -20,7 +20,7 @@ impl Window {
 
     /// An empty window in front of `next`.
     pub(super) fn at(next: u64) -> Self {
-        Self { next, ..Self::default() }
+        Self { next, slots: VecDeque::new(), bytes: 0 }
     }
 
     /// The packet to hand over next.
