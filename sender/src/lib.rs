@@ -1,8 +1,20 @@
 //! The sender: pictures from one source, cropped, encoded and published over WHIP.
 //!
-//! Roles, in the order in which a picture meets them: [`source`], [`framing`], [`encode`], [`transport`].
+//! Roles, in the order in which a picture meets them: [`source`], [`framing`], [`encode`],
+//! [`outlet`], [`transport`]; what comes back meets [`ledger`], [`expect`] and [`output`]. Only
+//! [`sender`] and [`pipeline`] join them.
 
+pub mod cli;
 pub mod encode;
+pub mod expect;
 pub mod framing;
+pub mod ledger;
+pub mod outlet;
+pub mod output;
+pub mod pipeline;
+pub mod progress;
+pub mod results;
+pub mod sender;
 pub mod source;
+pub mod summary;
 pub mod transport;

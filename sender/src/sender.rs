@@ -1,0 +1,409 @@
+//! The sender as a whole: a pipeline, a connection, the answers.
+//!
+//! Queues between the stages, with size and what happens when they are full:
+//!
+//! | between | carries | size | live, when full | every-frame, when full | counted as |
+//! |---|---|---|---|---|---|
+//! | source → encoder | pictures | 1 | the waiting one is replaced | the source waits | gap `busy` |
+//! | encoder → network | access units | 256 | the encoder waits | credit: 8 pictures in flight | |
+//! | sent packets | for retransmission | 4096 | the oldest is forgotten | the same; credit keeps it from filling | |
+//! | network → results | lines | 64 | SCTP slows the receiver down | the same | gap `slow-reader` |
+//! | results → writer | lines | 1024 | reading waits | reading waits | |
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use cv_core::{
+    process::{Exit, Stop},
+    session_id::SessionId,
+    whip::{Mode, query},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    cli::{Cli, Report, Results},
+    expect::{Expectation, Recording},
+    framing::Framing,
+    ledger::{Heard, Ledger},
+    outlet::Outlet,
+    output::{self, Output},
+    pipeline::{self, Capture, Encoding, Pipeline},
+    progress::{self, Progress},
+    results,
+    source::{Source, selection::Selected},
+    summary::{Latency, Summary, round},
+    transport::{
+        peer::{self, Event, Peer},
+        publish::Feedback,
+        whip::{Endpoint, Query},
+    },
+};
+
+/// Live: how long after the last picture an answer may still come.
+const LIVE_DRAIN: Duration = Duration::from_millis(1500);
+/// Every-frame: how long nothing at all may come back before the rest counts as unanswered.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// How long the end of a session may take: the receiver finishes its analysis meanwhile.
+const END_LIMIT: Duration = Duration::from_secs(15);
+/// Without answers nobody tells that the last packets arrived.
+const LINGER: Duration = Duration::from_millis(500);
+/// Pauses between attempts to connect again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A run: everything between the command line and the exit status.
+pub struct Sender {
+    cli: Cli,
+    session: SessionId,
+    endpoint: Endpoint,
+    outlet: Outlet,
+    feedback: Arc<Feedback>,
+    ledger: Ledger,
+    output: Output,
+    expectation: Option<Expectation>,
+    recording: Option<Recording>,
+    progress: Progress,
+    /// When the last line came.
+    heard: Instant,
+    /// The receiver's word that the session is over.
+    closed: bool,
+}
+
+/// A connection with the way its results come back.
+struct Link {
+    peer: Peer,
+    /// Lines over HTTP, where that is the way.
+    http: Option<mpsc::Receiver<Bytes>>,
+    /// Whether the server is of our kind.
+    ours: bool,
+}
+
+/// How the sending itself came to its end.
+enum Ended {
+    /// Everything is sent, and answered as far as it will be.
+    Done,
+    /// Answers were still missing when nothing came any more.
+    Stalled,
+}
+
+impl Sender {
+    /// Opens what can fail early: the source, the encoder's options, the output, the expected results.
+    ///
+    /// # Errors
+    /// With a sentence for a person.
+    pub fn prepare(cli: Cli) -> Result<(Self, Box<dyn Source>, Framing)> {
+        let selected = Selected::new(cli.open(), cli.selection())?;
+        let framing = Framing::new(cli.stream.crop, cli.stream.size)?;
+        let info = selected.info();
+        let sent = framing.size_of(info.size)?;
+        tracing::info!("{}: {} at {:.2} fps, sending {sent}", info.name, info.size, info.fps);
+        let endpoint = Endpoint::new(cli.target.url.clone(), cli.target.token.clone(), cli.target.timeout)
+            .context("cannot set up the HTTP client")?;
+        let unnamed = cli.target.session.is_none();
+        let expectation = match (&cli.results.expect, cli.results.update) {
+            (Some(path), false) => Some(Expectation::load(path, cli.results.tolerance, unnamed)?),
+            _ => None,
+        };
+        let output = Output::open(&cli.target())?;
+        let feedback = Arc::new(Feedback::default());
+        let answers = cli.results.results != Results::None;
+        let sender = Self {
+            session: cli.target.session.clone().unwrap_or_else(SessionId::generate),
+            endpoint,
+            outlet: Outlet::new(cli.mode(), answers, feedback.clone()),
+            feedback,
+            ledger: Ledger::default(),
+            output,
+            expectation,
+            recording: cli.results.update.then(Recording::default),
+            progress: Progress::new(info.frames, cli.log.quiet),
+            heard: Instant::now(),
+            closed: false,
+            cli,
+        };
+        Ok((sender, Box::new(selected), framing))
+    }
+
+    /// Connects, sends everything, hears the answers, ends the session.
+    ///
+    /// # Errors
+    /// With a sentence for a person.
+    pub async fn run(mut self, source: Box<dyn Source>, framing: Framing, mut stop: Stop) -> Result<Exit> {
+        let connecting = Instant::now();
+        let mut link = tokio::select! {
+            link = self.connect(None) => link?,
+            () = stop.raised() => return Ok(Exit::Done),
+        };
+        let connect_ms = connecting.elapsed().as_secs_f64() * 1e3;
+        let started = Instant::now();
+        let encoding = Encoding {
+            bitrate: self.cli.stream.bitrate.map(|kbit| kbit * 1000),
+            gop: self.cli.stream.gop.as_secs_f64(),
+            fps: source.info().fps,
+        };
+        let capture = Capture { source, pace: self.cli.source.pace, mode: self.cli.mode() };
+        let (mut pipeline, end) =
+            Pipeline::start(capture, framing, encoding, self.outlet.clone(), self.feedback.clone())
+                .context("cannot start a thread")?;
+        self.outlet.connect(link.peer.publisher());
+        let sent = self.send(&mut link, &mut pipeline, end, stop).await;
+        let seconds = started.elapsed().as_secs_f64();
+        let numbered = pipeline.numbered();
+        let ended = match sent {
+            // Whatever went wrong with the source: what was sent is answered, and the session ends well.
+            Ok((ended, source)) => self.end(link, numbered).await.map(|()| (ended, source)),
+            Err(error) => {
+                link.peer.close().await;
+                Err(error)
+            }
+        };
+        pipeline.finish();
+        self.progress.finish();
+        self.conclude(ended, numbered, seconds, connect_ms)
+    }
+
+    /// Makes a connection; `next` is the first unanswered picture after a break.
+    async fn connect(&self, next: Option<u64>) -> Result<Link, peer::Error> {
+        self.progress.say("connecting");
+        let mut pairs = vec![(query::SESSION, self.session.to_string()), (query::MODE, self.cli.mode().to_string())];
+        pairs.extend(self.cli.stream.analyze.clone().map(|list| (query::ANALYZE, list)));
+        pairs.extend(next.map(|next| (query::NEXT, next.to_string())));
+        let request = peer::Request {
+            query: Query { pairs },
+            channel: self.cli.results.results == Results::Channel,
+            feedback: self.feedback.clone(),
+            timeout: self.cli.target.timeout,
+        };
+        let peer = peer::connect(&self.endpoint, &request).await?;
+        let over_http = match (self.cli.results.results, peer.has_channel()) {
+            (Results::None, _) | (_, true) => None,
+            (_, false) => peer.created.results.clone(),
+        };
+        let http = match over_http {
+            Some(url) => Some(results::subscribe(&self.endpoint, &url, self.ledger.next()).await?),
+            None => None,
+        };
+        let ours = peer.created.results.is_some();
+        if self.cli.results.results != Results::None && !peer.has_channel() && http.is_none() {
+            tracing::warn!("this server gives no results; use --results none to say that none are wanted");
+        }
+        Ok(Link { peer, http, ours })
+    }
+
+    /// Runs until everything is sent and answered. Gives what the source ended with beside that.
+    async fn send(
+        &mut self,
+        link: &mut Link,
+        pipeline: &mut Pipeline,
+        mut end: oneshot::Receiver<Result<(), pipeline::Error>>,
+        mut stop: Stop,
+    ) -> Result<(Ended, Result<(), pipeline::Error>)> {
+        let mut ticks = tokio::time::interval(progress::INTERVAL);
+        let mut over: Option<(Instant, Result<(), pipeline::Error>)> = None;
+        self.heard = Instant::now();
+        loop {
+            if let Some(ended) = self.is_over(over.as_ref(), pipeline.numbered()) {
+                let source = over.map_or(Ok(()), |(_, source)| source);
+                return Ok((ended, source));
+            }
+            tokio::select! {
+                event = link.event() => match event {
+                    Event::Line(line) => self.hear(line).await?,
+                    Event::Lost(reason) => self.reconnect(link, reason, pipeline, &mut stop).await?,
+                },
+                source = &mut end, if over.is_none() => {
+                    over = Some((Instant::now(), source.unwrap_or(Ok(()))));
+                }
+                () = stop.raised(), if over.is_none() => {
+                    pipeline.halt();
+                    // The source may hang in a driver or a pipe; the session ends all the same.
+                    over = Some((Instant::now(), Ok(())));
+                }
+                _ = ticks.tick() => self.progress.update(&self.ledger, pipeline.numbered(), &self.feedback),
+            }
+        }
+    }
+
+    /// Whether the run has come to its end, once the source has.
+    fn is_over(&self, over: Option<&(Instant, Result<(), pipeline::Error>)>, numbered: u64) -> Option<Ended> {
+        let (since, _) = over?;
+        let quiet = since.elapsed().min(self.heard.elapsed());
+        match (self.cli.results.results, self.cli.mode()) {
+            (Results::None, _) => (since.elapsed() >= LINGER).then_some(Ended::Done),
+            _ if self.ledger.next() >= numbered => Some(Ended::Done),
+            (_, Mode::Live) => (quiet >= LIVE_DRAIN).then_some(Ended::Done),
+            (_, Mode::EveryFrame) => (quiet >= STALL_LIMIT).then_some(Ended::Stalled),
+        }
+    }
+
+    /// Takes one line of results.
+    async fn hear(&mut self, line: Bytes) -> Result<(), output::Error> {
+        self.heard = Instant::now();
+        let Ok(heard) = serde_json::from_slice::<Heard<'_>>(&line) else {
+            tracing::debug!("the receiver sent something that is no result line");
+            return Ok(());
+        };
+        if !self.ledger.hear(&heard, SystemTime::now()) {
+            return Ok(());
+        }
+        if heard.event.as_deref() == Some("closed") {
+            self.closed = true;
+            if let Some(reason) = &heard.reason {
+                tracing::warn!("the receiver closed the session: {reason}");
+            }
+        }
+        if heard.is_slow_reader() {
+            tracing::warn!("results were read too slowly; the receiver dropped some");
+        }
+        self.outlet.answered(self.ledger.next());
+        if let Some(expectation) = &mut self.expectation {
+            expectation.check(&line);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.add(&line);
+        }
+        self.output.write(line).await
+    }
+
+    /// Tries to go on after a break, for as long as --reconnect says.
+    async fn reconnect(&mut self, link: &mut Link, reason: &str, pipeline: &Pipeline, stop: &mut Stop) -> Result<()> {
+        self.outlet.disconnect();
+        let (sent, answered) = (pipeline.numbered(), self.ledger.next());
+        let lost = format!("lost the receiver at {} ({reason}); {answered} of {sent} frames were answered", self.endpoint.url());
+        if self.closed {
+            // Another sender took over, or the receiver shuts down: it told us and means it.
+            bail!("{lost}");
+        }
+        tracing::warn!("{lost}; trying to connect again");
+        let deadline = Instant::now() + self.cli.target.reconnect;
+        let mut problem = String::from("no attempt was left");
+        while Instant::now() < deadline && !stop.is_raised() {
+            let attempt = tokio::select! {
+                attempt = self.connect(Some(self.ledger.next())) => attempt,
+                () = stop.raised() => break,
+            };
+            match attempt {
+                Ok(again) => {
+                    self.outlet.connect(again.peer.publisher());
+                    std::mem::replace(link, again).peer.close().await;
+                    self.heard = Instant::now();
+                    return Ok(());
+                }
+                Err(peer::Error::Whip(error)) if !error.is_passing() => bail!("{lost}; then {error}"),
+                Err(error) => problem = error.to_string(),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        bail!("{lost}, and it did not come back within {} s: {problem}", self.cli.target.reconnect.as_secs())
+    }
+
+    /// Ends the session and hears its last lines.
+    async fn end(&mut self, mut link: Link, numbered: u64) -> Result<()> {
+        let deleted = match link.peer.created.session.clone() {
+            Some(url) => {
+                let endpoint = self.endpoint.clone();
+                let ours = link.ours.then_some((numbered, self.cli.target.keep_session));
+                tokio::spawn(async move { endpoint.delete(&url, ours, END_LIMIT).await })
+            }
+            None => tokio::spawn(async { Ok(()) }),
+        };
+        let expects_last_lines = link.ours && self.cli.results.results != Results::None;
+        let deadline = tokio::time::Instant::now() + END_LIMIT;
+        while expects_last_lines && !self.closed {
+            match tokio::time::timeout_at(deadline, link.event()).await {
+                Ok(Event::Line(line)) => self.hear(line).await?,
+                Ok(Event::Lost(_)) | Err(_) => break,
+            }
+        }
+        match deleted.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the session may go on at the receiver until it notices: {error}"),
+            Err(panic) => tracing::error!(%panic, "ending the session"),
+        }
+        link.peer.close().await;
+        Ok(())
+    }
+
+    /// Reports, and turns all that happened into an exit status.
+    fn conclude(
+        self,
+        ended: Result<(Ended, Result<(), pipeline::Error>)>,
+        numbered: u64,
+        seconds: f64,
+        connect_ms: f64,
+    ) -> Result<Exit> {
+        let summary = self.summary(numbered, seconds, connect_ms);
+        match self.cli.results.output {
+            Report::Json => report(&serde_json::to_string(&summary).context("a summary is plain data")?),
+            Report::Human if !self.cli.log.quiet => report(&summary.sentence()),
+            Report::Human => {}
+        }
+        let written = self.output.finish();
+        let quiet_end = |error: &output::Error| matches!(error, output::Error::Closed);
+        match ended {
+            // A reader of stdout that has seen enough ends the program, quietly.
+            Err(error) if error.downcast_ref().is_some_and(quiet_end) => return Ok(Exit::Done),
+            Err(error) => return Err(error),
+            Ok((ended, source)) => {
+                if written.as_ref().is_err_and(quiet_end) {
+                    return Ok(Exit::Done);
+                }
+                written?;
+                source?;
+                if matches!(ended, Ended::Stalled) {
+                    let missing = numbered - self.ledger.next();
+                    report(&format!("cv-sender: {missing} frames stayed unanswered; see the receiver's log"));
+                    return Ok(Exit::Incomplete);
+                }
+            }
+        }
+        if let (Some(recording), Some(path)) = (&self.recording, &self.cli.results.expect) {
+            recording.save(path)?;
+        }
+        if let Some(difference) = self.expectation.and_then(Expectation::finish) {
+            report(&format!("cv-sender: {difference}"));
+            return Ok(Exit::Different);
+        }
+        let unanswered = self.cli.mode() == Mode::EveryFrame && summary.gaps > 0;
+        Ok(if unanswered || summary.errors > 0 { Exit::Incomplete } else { Exit::Done })
+    }
+
+    fn summary(&self, numbered: u64, seconds: f64, connect_ms: f64) -> Summary {
+        let bits = self.feedback.bytes.load(Ordering::Relaxed) as f64 * 8.0;
+        Summary {
+            session: self.session.to_string(),
+            frames_sent: numbered,
+            results: self.ledger.results,
+            gaps: self.ledger.gaps,
+            errors: self.ledger.errors,
+            seconds: round(seconds, 3),
+            fps: round(self.ledger.results as f64 / seconds.max(1e-9), 2),
+            bitrate_kbps: round(bits / 1000.0 / seconds.max(1e-9), 1),
+            packets_lost: self.feedback.lost.load(Ordering::Relaxed).into(),
+            latency_ms: Latency::of(&self.ledger),
+            connect_ms: round(connect_ms, 1),
+        }
+    }
+}
+
+impl Link {
+    /// What happens next on it, results over HTTP included. Cancel-safe.
+    async fn event(&mut self) -> Event {
+        match &mut self.http {
+            None => self.peer.event().await,
+            Some(lines) => tokio::select! {
+                line = lines.recv() => line.map_or(Event::Lost("the results over HTTP ended"), Event::Line),
+                event = self.peer.event() => event,
+            },
+        }
+    }
+}
+
+/// Says something on stderr; nobody is left to tell if that is closed.
+fn report(text: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
