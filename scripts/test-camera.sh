@@ -85,7 +85,8 @@ check 'the first goes on' picture first $(($(pictures first) + 5))
 control percentage_of_dropped_buffers=100
 check 'a stall is noticed' saying first 'no picture for 5 s'
 control percentage_of_dropped_buffers=0
-check 'and survived' picture first $(($(pictures first) + 10))
+check 'and survived' saying first 'pictures again after'
+check 'and it goes on' picture first $(($(pictures first) + 10))
 
 control disconnect=1
 check 'unplugging is noticed' saying first 'unplugged'

@@ -8,7 +8,7 @@ use std::fmt;
 use cv_core::geometry::Size;
 use serde::{Serialize, Serializer};
 
-/// How a camera packs its samples. Only what [`super::convert`] can read is listed.
+/// How a camera packs its samples. Only what can be read here is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Encoding {

@@ -160,10 +160,16 @@ impl Source for Live {
             return Ok(None);
         }
         let asked = Instant::now();
-        let mut outage = None;
+        let mut outage: Option<Outage> = None;
         loop {
             let fault = match self.picture() {
-                Ok(captured) => return Ok(Some(captured)),
+                Ok(captured) => {
+                    if outage.is_some() {
+                        let seconds = asked.elapsed().as_secs_f64();
+                        tracing::warn!(camera = self.opened.index, "pictures again after {seconds:.1} s");
+                    }
+                    return Ok(Some(captured));
+                }
                 Err(Fault::Silent(_)) => Fault::Silent(asked.elapsed()),
                 Err(fault) => fault,
             };

@@ -1,7 +1,7 @@
 //! A camera as a source: opened at a format that suits, read on its own thread, reopened when it was unplugged.
 //!
 //! Three things go wrong with cameras, and each has its place here: they offer odd formats
-//! ([`format`]), they send damaged pictures (`convert`, `jpeg`), and they stall or vanish
+//! (`format`), they send damaged pictures (`convert`, `jpeg`), and they stall or vanish
 //! (`capture`, `live`). The first pictures are dropped while exposure settles.
 //!
 //! Not here: pace and numbering; a camera sets its own pace, and only its newest picture is kept.
