@@ -6,12 +6,18 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
 };
 
 /// The other side is gone.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the other end of the queue is gone")]
 pub struct Closed;
+
+/// Nothing came in time.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing came in time")]
+pub struct TimedOut;
 
 /// Why [`Sender::try_send`] gave the item back.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,6 +139,22 @@ impl<T> Receiver<T> {
         item
     }
 
+    /// The oldest item; blocks for one, at most for `limit`. `Ok(None)` once the queue is empty and every sender is gone.
+    pub fn recv_timeout(&self, limit: Duration) -> Result<Option<T>, TimedOut> {
+        let starved = |state: &mut State<T>| state.items.is_empty() && state.senders > 0;
+        let (mut state, waited) = self
+            .shared
+            .filled
+            .wait_timeout_while(self.shared.lock(), limit, starved)
+            .expect("nobody panics while holding a mailbox");
+        if waited.timed_out() {
+            return Err(TimedOut);
+        }
+        let item = state.items.pop_front();
+        self.shared.emptied.notify_one();
+        Ok(item)
+    }
+
     /// The oldest item if one waits; never blocks.
     pub fn try_recv(&self) -> Option<T> {
         let item = self.shared.lock().items.pop_front();
@@ -193,5 +215,15 @@ mod tests {
         let waiting = std::thread::spawn(move || sender.send_wait(2));
         drop(receiver);
         assert_eq!(waiting.join().unwrap(), Err(Closed));
+    }
+
+    #[test]
+    fn a_wait_with_a_limit_ends_for_an_item_the_end_or_the_limit() {
+        let (sender, receiver) = mailbox(1);
+        sender.try_send(1).unwrap();
+        assert_eq!(receiver.recv_timeout(Duration::MAX), Ok(Some(1)));
+        assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Err(TimedOut));
+        drop(sender);
+        assert_eq!(receiver.recv_timeout(Duration::MAX), Ok(None));
     }
 }
