@@ -4,7 +4,7 @@
 //! benchmark next to nothing. A pattern is deterministic: picture `n` depends on the
 //! parameters and on `n` only.
 //!
-//! To add a pattern, write a file with a type that implements [`Painter`] and a row in [`KINDS`].
+//! To add a pattern, write a file with a type that implements `Painter` and a row in `KINDS`.
 
 use cv_core::{geometry::Size, picture::Picture};
 
