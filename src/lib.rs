@@ -10,8 +10,8 @@
 //! Not here: anything that opens a device, a socket or a codec.
 
 pub mod access_unit;
-pub mod assembly;
 pub mod annex_b;
+pub mod assembly;
 pub mod frame;
 pub mod geometry;
 pub mod logging;

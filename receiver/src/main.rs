@@ -32,7 +32,8 @@ fn serve(options: &Serve) -> Result<()> {
     options.log.init();
     // Pictures are decoded and analysed on threads of their own; what is left for the runtime is light,
     // and more workers would only wake each other.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("network").enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("network").enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let (stopper, stop) = process::stop_on_signals().context("cannot listen for signals")?;
         Receiver::bind(options, stopper).await?.run(stop).await
@@ -42,9 +43,10 @@ fn serve(options: &Serve) -> Result<()> {
 fn analyzers(output: Output) -> String {
     if output == Output::Json {
         let rows = ANALYZERS.iter().map(|row| {
-            let parameters = row.parameters.iter().map(|(name, default, help)| {
-                serde_json::json!({ "name": name, "default": default, "help": help })
-            });
+            let parameters = row
+                .parameters
+                .iter()
+                .map(|(name, default, help)| serde_json::json!({ "name": name, "default": default, "help": help }));
             serde_json::json!({ "name": row.name, "help": row.help, "parameters": parameters.collect::<Vec<_>>() })
         });
         return format!("{}\n", serde_json::Value::from_iter(rows));

@@ -70,15 +70,17 @@ impl Receiver {
             Plan::parse(spec, &definitions).with_context(|| format!("--define {name}={spec}"))?;
         }
         let plan = Plan::parse(&options.analyze, &definitions).context("--analyze")?;
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}; is another receiver running? --listen takes another port", options.listen))?;
+        let listener = TcpListener::bind(options.listen).await.with_context(|| {
+            format!("cannot listen on {}; is another receiver running? --listen takes another port", options.listen)
+        })?;
         let width = options.analysis_threads.map_or_else(processors, usize::from);
         let dispatch = Arc::new(Threads::start(width).context("cannot start the analysis threads")?);
-        let stdout = if options.no_print { None } else { Some(Stdout::start(stopper).context("cannot start a thread")?) };
+        let stdout =
+            if options.no_print { None } else { Some(Stdout::start(stopper).context("cannot start a thread")?) };
         let limit = usize::from(options.max_sessions) + REMEMBERED_SESSIONS;
         let sessions = Sessions::new(limit, options.session_ttl, stdout.as_ref().map(Stdout::outbox));
-        let pictures = options.save_dir.clone().zip(options.save_every).map(|(folder, every)| Pictures::new(folder, every));
+        let pictures =
+            options.save_dir.clone().zip(options.save_every).map(|(folder, every)| Pictures::new(folder, every));
         let endpoint = Endpoint::new(Settings {
             sessions: sessions.clone(),
             plan,

@@ -237,7 +237,9 @@ impl Cli {
                 Some("--expect compares results, so it needs --results channel or http")
             }
             () if self.source.repeat && self.source.webcam.is_some() => Some("--loop is for files and patterns"),
-            () if self.source.repeat && self.reads_stdin() => Some("stdin cannot be read again, so --loop needs a file"),
+            () if self.source.repeat && self.reads_stdin() => {
+                Some("stdin cannot be read again, so --loop needs a file")
+            }
             () => None,
         }
     }
@@ -325,7 +327,14 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused() {
-        for wrong in [["--crop", "0"], ["--crop", "1.5"], ["--fps", "0"], ["--session", "a b"], ["--size", "0x4"], ["--pace", "0"]] {
+        for wrong in [
+            ["--crop", "0"],
+            ["--crop", "1.5"],
+            ["--fps", "0"],
+            ["--session", "a b"],
+            ["--size", "0x4"],
+            ["--pace", "0"],
+        ] {
             assert!(parse(&[&["--pattern", "bars"], &wrong[..]].concat()).is_err(), "{wrong:?}");
         }
     }

@@ -83,7 +83,8 @@ impl Expectation {
         if let Some((at, expected, got)) = difference(expected, &actual, self.tolerance, String::new()) {
             let (line, what) = (self.next, describe(&actual));
             let file = self.path.display();
-            self.difference = Some(format!("{what} differs from line {line} of {file}: {at} is {got}, expected {expected}"));
+            self.difference =
+                Some(format!("{what} differs from line {line} of {file}: {at} is {got}, expected {expected}"));
         }
     }
 
@@ -135,7 +136,9 @@ fn describe(line: &Value) -> String {
     match (line.get("type").and_then(Value::as_str), number("frame"), number("from"), number("to")) {
         (Some("result"), Some(frame), ..) => format!("the result of frame {frame}"),
         (Some("gap"), _, Some(from), Some(to)) => format!("the gap from frame {from} to {to}"),
-        (Some("session"), ..) => format!("the session line '{}'", line.get("event").and_then(Value::as_str).unwrap_or("?")),
+        (Some("session"), ..) => {
+            format!("the session line '{}'", line.get("event").and_then(Value::as_str).unwrap_or("?"))
+        }
         (Some(kind), ..) => format!("a line of type {kind}"),
         _ => "a line without a type".into(),
     }
@@ -144,7 +147,8 @@ fn describe(line: &Value) -> String {
 /// Where two values first differ, with the expected and the actual text there.
 fn difference(expected: &Value, actual: &Value, tolerance: f64, at: String) -> Option<(String, String, String)> {
     let below = |key: &str| if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
-    let differs = || Some((if at.is_empty() { "it".to_owned() } else { at.clone() }, expected.to_string(), actual.to_string()));
+    let differs =
+        || Some((if at.is_empty() { "it".to_owned() } else { at.clone() }, expected.to_string(), actual.to_string()));
     match (expected, actual) {
         (Value::Object(wanted), Value::Object(got)) => {
             let absent = || "absent".to_owned();
@@ -181,7 +185,8 @@ mod tests {
         expectation.finish().map(|text| text.replace(&path.display().to_string(), "FILE"))
     }
 
-    const RESULT: &str = r#"{"type":"result","session":"a","frame":7,"analysis":{"stats":{"brightness":112.4}},"clock":{"age_ms":3}}"#;
+    const RESULT: &str =
+        r#"{"type":"result","session":"a","frame":7,"analysis":{"stats":{"brightness":112.4}},"clock":{"age_ms":3}}"#;
 
     #[test]
     fn only_the_clock_and_an_unchosen_session_may_differ() {
@@ -193,7 +198,10 @@ mod tests {
     fn the_first_difference_is_named_with_both_values() {
         let other = RESULT.replace("112.4", "112.9");
         let said = compare(&[RESULT], &[&other], 0.0).unwrap();
-        assert_eq!(said, "the result of frame 7 differs from line 1 of FILE: analysis.stats.brightness is 112.9, expected 112.4");
+        assert_eq!(
+            said,
+            "the result of frame 7 differs from line 1 of FILE: analysis.stats.brightness is 112.9, expected 112.4"
+        );
         assert_eq!(compare(&[RESULT], &[&other], 0.6), None);
     }
 

@@ -25,7 +25,9 @@ pub struct FramingError(String);
 impl Framing {
     /// Keeps `share` of width and height, then scales to `size` (rounded down to even) if given.
     pub fn new(share: f64, size: Option<Size>) -> Result<Self, FramingError> {
-        let even = |size: Size| size.even().ok_or_else(|| FramingError(format!("--size {size} is too small: use at least 2x2")));
+        let even = |size: Size| {
+            size.even().ok_or_else(|| FramingError(format!("--size {size} is too small: use at least 2x2")))
+        };
         Ok(Self { share, size: size.map(even).transpose()?, pool: Pool::default(), resizer: Resizer::new() })
     }
 

@@ -42,7 +42,8 @@ fn send(cli: Cli) -> Result<Exit> {
         Sender::prepare(cli)?
     };
     // Capture and encoder have threads of their own; one is enough for the network.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
         let (_stopper, stop) = process::stop_on_signals().context("cannot listen for signals")?;
         sender.run(source, framing, stop).await

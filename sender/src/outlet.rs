@@ -114,7 +114,8 @@ impl Outlet {
         loop {
             let mut state = self.lock();
             let waits = |state: &mut State| {
-                let no_credit = self.shared.window.is_some_and(|window| state.next_sent >= state.next_answered + window);
+                let no_credit =
+                    self.shared.window.is_some_and(|window| state.next_sent >= state.next_answered + window);
                 let no_way = self.shared.mode == Mode::EveryFrame && state.publisher.is_none();
                 !state.closed && state.pending.is_none() && (no_credit || no_way)
             };
@@ -154,7 +155,12 @@ impl Outlet {
     pub fn serve_until_closed(&self) {
         loop {
             let nothing_to_do = |state: &mut State| !state.closed && state.pending.is_none();
-            drop(self.shared.changed.wait_while(self.lock(), nothing_to_do).expect("nobody panics while holding an outlet"));
+            drop(
+                self.shared
+                    .changed
+                    .wait_while(self.lock(), nothing_to_do)
+                    .expect("nobody panics while holding an outlet"),
+            );
             if self.turn_without_credit() == Turn::End {
                 return;
             }
@@ -240,7 +246,10 @@ mod tests {
     #[test]
     fn closing_frees_an_encoder_that_waits_for_credit() {
         let outlet = Outlet::new(Mode::EveryFrame, true, Arc::default());
-        let waiting = { let outlet = outlet.clone(); std::thread::spawn(move || outlet.turn()) };
+        let waiting = {
+            let outlet = outlet.clone();
+            std::thread::spawn(move || outlet.turn())
+        };
         outlet.close();
         assert_eq!(waiting.join().unwrap(), Turn::End);
         outlet.serve_until_closed();

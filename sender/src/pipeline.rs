@@ -22,7 +22,10 @@ use crate::{
     encode::{self, Encoder},
     framing::{Framing, FramingError},
     outlet::{Outlet, Sent, Turn},
-    source::{self, Source, pace::{Pace, Schedule}},
+    source::{
+        self, Source,
+        pace::{Pace, Schedule},
+    },
     transport::publish::Feedback,
 };
 
@@ -86,7 +89,15 @@ impl Pipeline {
         let (ended, end) = oneshot::channel();
         let numbered = Arc::new(AtomicU64::new(0));
         let (count, way) = (numbered.clone(), outlet.clone());
-        let mut stage = EncodeStage { framing, encoding, outlet: outlet.clone(), feedback, mode: capture.mode, encoder: None, next: 0 };
+        let mut stage = EncodeStage {
+            framing,
+            encoding,
+            outlet: outlet.clone(),
+            feedback,
+            mode: capture.mode,
+            encoder: None,
+            next: 0,
+        };
         let (report, failed) = std::sync::mpsc::channel();
         let encode = Worker::spawn("encode", move || {
             if let Err(error) = stage.run(&queue) {
@@ -193,10 +204,11 @@ impl EncodeStage {
         let picture = self.framing.apply(&frame.picture)?;
         let skipped = u32::try_from(frame.number - self.next).unwrap_or(u32::MAX);
         self.next = frame.number + 1;
-        let encoder = self.encoder_for(&picture)?;
         let wanted = self.feedback.keyframe_wanted.swap(false, Ordering::Relaxed) || anew;
         // In every-frame mode keyframes come by schedule alone: one more would change what is measured.
-        if wanted && self.mode == Mode::Live {
+        let keyframe = wanted && self.mode == Mode::Live;
+        let encoder = self.encoder_for(&picture)?;
+        if keyframe {
             encoder.request_keyframe();
         }
         let frame = Frame { picture, ..frame };
@@ -207,7 +219,8 @@ impl EncodeStage {
 
     /// The encoder for pictures like this; a new one where the source changed its size.
     fn encoder_for(&mut self, picture: &Picture) -> Result<&mut Encoder, encode::Error> {
-        let fits = |encoder: &Encoder| encoder.options().size == picture.size() && encoder.options().range == picture.range();
+        let fits =
+            |encoder: &Encoder| encoder.options().size == picture.size() && encoder.options().range == picture.range();
         let encoder = match self.encoder.take().filter(fits) {
             Some(encoder) => encoder,
             None => Encoder::new(self.options(picture))?,

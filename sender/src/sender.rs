@@ -272,7 +272,10 @@ impl Sender {
     async fn reconnect(&mut self, link: &mut Link, reason: &str, pipeline: &Pipeline, stop: &mut Stop) -> Result<()> {
         self.outlet.disconnect();
         let (sent, answered) = (pipeline.numbered(), self.ledger.next());
-        let lost = format!("lost the receiver at {} ({reason}); {answered} of {sent} frames were answered", self.endpoint.url());
+        let lost = format!(
+            "lost the receiver at {} ({reason}); {answered} of {sent} frames were answered",
+            self.endpoint.url()
+        );
         if self.closed {
             // Another sender took over, or the receiver shuts down: it told us and means it.
             bail!("{lost}");

@@ -57,7 +57,9 @@ impl Summary {
     /// The summary for a person, in a line.
     pub fn sentence(&self) -> String {
         let Self { frames_sent, results, seconds, fps, bitrate_kbps, packets_lost, latency_ms, connect_ms, .. } = self;
-        let mut text = format!("{results} of {frames_sent} frames answered in {seconds:.1} s ({fps:.1} fps, {bitrate_kbps:.0} kbit/s");
+        let mut text = format!(
+            "{results} of {frames_sent} frames answered in {seconds:.1} s ({fps:.1} fps, {bitrate_kbps:.0} kbit/s"
+        );
         text += &format!(", {packets_lost} packets lost); ");
         if self.gaps > 0 {
             text += &format!("{} frames without a result; ", self.gaps);
@@ -66,7 +68,9 @@ impl Summary {
             text += &format!("{} results with an error; ", self.errors);
         }
         let Latency { p50, p95, p99, max } = latency_ms;
-        text + &format!("latency p50 {p50:.1} p95 {p95:.1} p99 {p99:.1} max {max:.1} ms; connected in {connect_ms:.0} ms")
+        text + &format!(
+            "latency p50 {p50:.1} p95 {p95:.1} p99 {p99:.1} max {max:.1} ms; connected in {connect_ms:.0} ms"
+        )
     }
 }
 

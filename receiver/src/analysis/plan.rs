@@ -45,7 +45,8 @@ pub enum PlanError {
 
 impl PartialEq for Plan {
     fn eq(&self, other: &Self) -> bool {
-        let names = |plan: &Self| plan.steps.iter().map(|(row, parameters)| (row.name, parameters.clone())).collect::<Vec<_>>();
+        let names =
+            |plan: &Self| plan.steps.iter().map(|(row, parameters)| (row.name, parameters.clone())).collect::<Vec<_>>();
         names(self) == names(other)
     }
 }

@@ -226,12 +226,9 @@ impl Decoder {
     fn identify(&mut self, stamp: Option<Stamp>, ticks: i64) -> Identity {
         let origin = *self.origin.get_or_insert(ticks);
         match stamp {
-            Some(stamp) => Identity {
-                frame: stamp.frame,
-                time: stamp.pts.seconds(),
-                skipped: stamp.skipped,
-                stamped: true,
-            },
+            Some(stamp) => {
+                Identity { frame: stamp.frame, time: stamp.pts.seconds(), skipped: stamp.skipped, stamped: true }
+            }
             None => {
                 let frame = self.counted;
                 self.counted += 1;

@@ -235,9 +235,9 @@ impl Task {
         let (received, received_at) = timing.received;
         let (captured, source) = timing.captured;
         let inside = now.saturating_duration_since(received_at);
-        let network = timing.sender.map(|(_, until_sent)| {
-            report::millis_between(captured, received) - report::millis(until_sent)
-        });
+        let network = timing
+            .sender
+            .map(|(_, until_sent)| report::millis_between(captured, received) - report::millis(until_sent));
         let clock = Clock {
             captured,
             source,

@@ -69,10 +69,7 @@ fn rgb(picture: &Picture) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cv_core::{
-        geometry::Size,
-        picture::Pool,
-    };
+    use cv_core::{geometry::Size, picture::Pool};
 
     #[test]
     fn every_nth_picture_is_stored_whole() {
@@ -83,7 +80,8 @@ mod tests {
         for frame in 0..11 {
             pictures.offer(&session, frame, &picture);
         }
-        let mut names: Vec<_> = fs::read_dir(folder.path().join("...pictures")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path().join("...pictures")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["00000000.png", "00000005.png", "00000010.png"]);
     }

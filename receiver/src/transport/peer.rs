@@ -11,6 +11,7 @@ use std::{
 use cv_core::{
     report::Cause,
     whip::{self, Mode},
+    worker::Worker,
 };
 use rtc::{
     ice::mdns::MulticastDnsMode,
@@ -124,15 +125,24 @@ pub async fn accept(offer: &Offer, wiring: Wiring) -> Result<(String, Peer), Pee
         Ok(connected) => connected,
         Err(error) => {
             intake.close();
+            // It ends by itself now; joining would hold up the network.
+            decoding.worker.detach();
             return Err(error);
         }
     };
     let (replaced, taken_over) = oneshot::channel();
-    let attachment =
-        Attachment { peer: id, mode: wiring.mode, next: wiring.next, plan: wiring.plan.clone(), replaced };
+    let attachment = Attachment { peer: id, mode: wiring.mode, next: wiring.next, plan: wiring.plan.clone(), replaced };
     wiring.session.tell(Message::Attach(attachment)).await;
     let (ends, requests) = mpsc::channel(4);
-    let task = Task { id, session: wiring.session, connection, intake, wants_channel: offer.data_channel, channel: None };
+    let task = Task {
+        id,
+        session: wiring.session,
+        connection,
+        intake,
+        decoder: decoding.worker,
+        wants_channel: offer.data_channel,
+        channel: None,
+    };
     tokio::spawn(task.run(notices, requests, taken_over));
     Ok((answer, Peer { ends }))
 }
@@ -346,6 +356,7 @@ struct Task {
     session: Session,
     connection: Arc<dyn PeerConnection>,
     intake: Intake,
+    decoder: Worker,
     /// Whether a data channel was offered and none is there yet.
     wants_channel: bool,
     channel: Option<Channel>,
@@ -381,6 +392,8 @@ impl Task {
             drop(channel.handle);
         }
         close(&*self.connection).await;
+        // Drained, so it is about to end; but a hanging analyzer must not hang the network.
+        self.decoder.detach();
         drop(asked.map(|asked| asked.send(())));
     }
 

@@ -64,7 +64,10 @@ async fn forget_named(
     let in_body = || Some(serde_json::from_str::<Value>(&body).ok()?.get("sessionId")?.as_str()?.to_owned());
     let id = query.get("session").cloned().or_else(in_body);
     let id = id.ok_or_else(|| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "name the session: ?session=ID or a JSON body {\"sessionId\":\"ID\"}")
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "name the session: ?session=ID or a JSON body {\"sessionId\":\"ID\"}",
+        )
     })?;
     forget_session(&sessions, &parse(&id)?).await
 }

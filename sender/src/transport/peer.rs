@@ -242,7 +242,8 @@ impl PeerConnectionEventHandler for Handler {
 /// The library's handle on a connection, with our packetizer in its chain.
 async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn PeerConnection>, webrtc::error::Error> {
     let mut engine = MediaEngine::default();
-    engine.register_codec(RTCRtpCodecParameters { rtp_codec: h264(), payload_type: PAYLOAD_TYPE }, RtpCodecKind::Video)?;
+    engine
+        .register_codec(RTCRtpCodecParameters { rtp_codec: h264(), payload_type: PAYLOAD_TYPE }, RtpCodecKind::Video)?;
     let capture_time = RTCRtpHeaderExtensionCapability { uri: ABS_CAPTURE_TIME.into() };
     engine.register_header_extension(capture_time, RtpCodecKind::Video, None)?;
     let settings = SettingEngineBuilder::new()
@@ -280,7 +281,11 @@ fn h264() -> RTCRtpCodec {
 type Offered = (Arc<TrackLocalStaticRTP>, Option<Arc<dyn DataChannel>>);
 
 /// One H.264 track, sendonly, and the channel for results if wanted.
-async fn offer(connection: &dyn PeerConnection, stream: StreamId, channel: bool) -> Result<Offered, webrtc::error::Error> {
+async fn offer(
+    connection: &dyn PeerConnection,
+    stream: StreamId,
+    channel: bool,
+) -> Result<Offered, webrtc::error::Error> {
     let encoding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(stream.ssrc), ..Default::default() },
         codec: h264(),
@@ -314,7 +319,8 @@ async fn negotiate(
     let created = endpoint.post(offer, &query, request.timeout).await?;
     let unusable = |problem: String| Error::Answer { url: endpoint.url(), problem };
     let sdp = created.answer.clone();
-    let takes_h264 = sdp.lines().any(|line| line.starts_with("a=rtpmap:") && line.to_ascii_uppercase().contains("H264"));
+    let takes_h264 =
+        sdp.lines().any(|line| line.starts_with("a=rtpmap:") && line.to_ascii_uppercase().contains("H264"));
     if !takes_h264 || sdp.lines().any(|line| line.starts_with("m=video 0 ")) {
         return Err(unusable("it does not take H.264 video".into()));
     }

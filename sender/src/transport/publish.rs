@@ -123,11 +123,8 @@ impl Publish {
         let payloads = self.packetizer.packetize(access_unit);
         let last = payloads.len().saturating_sub(1);
         for (index, payload) in payloads.into_iter().enumerate() {
-            let mut header = rtp::Header {
-                sequence_number: self.sequence,
-                marker: index == last,
-                ..packet.header.clone()
-            };
+            let mut header =
+                rtp::Header { sequence_number: self.sequence, marker: index == last, ..packet.header.clone() };
             self.sequence = self.sequence.wrapping_add(1);
             // The last packet completes the picture, so its capture time rides on it.
             if let Some(id) = self.capture_time_id.filter(|_| index == last)
@@ -306,7 +303,8 @@ mod tests {
     fn a_packet_asked_for_is_sent_again_once() {
         let now = Instant::now();
         let (mut publish, packets, _) = publish_one(now);
-        let nack = TransportLayerNack { sender_ssrc: 0, media_ssrc: 7, nacks: nack_pairs_from_sequence_numbers(&[0, 999]) };
+        let nack =
+            TransportLayerNack { sender_ssrc: 0, media_ssrc: 7, nacks: nack_pairs_from_sequence_numbers(&[0, 999]) };
         for _ in 0..2 {
             let later = now + Duration::from_millis(1);
             publish.handle_read(tagged(later, AnyPacket::Rtcp(vec![Box::new(nack.clone())]))).unwrap();

@@ -114,7 +114,8 @@ pub struct Created {
 impl Endpoint {
     /// The endpoint at `url`; every request takes at most `timeout` to connect.
     pub fn new(url: Url, token: Option<Token>, timeout: Duration) -> Result<Self, reqwest::Error> {
-        let client = Client::builder().connect_timeout(timeout).user_agent(concat!("cv-sender/", env!("CARGO_PKG_VERSION")));
+        let client =
+            Client::builder().connect_timeout(timeout).user_agent(concat!("cv-sender/", env!("CARGO_PKG_VERSION")));
         Ok(Self { client: client.build()?, url, token })
     }
 
@@ -181,10 +182,12 @@ impl Endpoint {
     async fn created(&self, response: Response) -> Result<Created, Error> {
         // After a redirect, relative links are relative to where the answer came from.
         let base = response.url().clone();
-        let text = |name| response.headers().get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok());
+        let text =
+            |name| response.headers().get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok());
         let session = text(LOCATION).and_then(|location| base.join(location).ok());
         let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-        let results = links.flat_map(|value| value.split(',')).find_map(results_link).and_then(|link| base.join(link).ok());
+        let results =
+            links.flat_map(|value| value.split(',')).find_map(results_link).and_then(|link| base.join(link).ok());
         let answer = bounded_text(response, MAX_ANSWER).await.map_err(|problem| self.not_whip(problem))?;
         if !answer.starts_with("v=0") {
             return Err(self.not_whip("its answer is not SDP".into()));
@@ -246,7 +249,10 @@ mod tests {
 
     #[test]
     fn the_results_link_is_found_among_others() {
-        assert_eq!(results_link(&format!(" </cv/session/a/results>; rel=\"{RESULTS_REL}\"")), Some("/cv/session/a/results"));
+        assert_eq!(
+            results_link(&format!(" </cv/session/a/results>; rel=\"{RESULTS_REL}\"")),
+            Some("/cv/session/a/results")
+        );
         assert_eq!(results_link("<turn:x>; rel=\"ice-server\""), None);
     }
 
