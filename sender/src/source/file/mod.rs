@@ -97,7 +97,8 @@ fn open_mp4(file: File, path: &Path, progress: Progress, program: &OsStr) -> Res
     };
     match Native::open(file, movie, progress) {
         Ok(native) => Ok(Box::new(native)),
-        Err((movie, progress, obstacle)) => {
+        Err(unfit) => {
+            let native::Unfit { movie, progress, obstacle } = *unfit;
             tracing::debug!(file = %path.display(), obstacle, "ffmpeg decodes this file");
             Ok(Box::new(Ffmpeg::open(program, path, known(&movie, obstacle, progress.start), progress)?))
         }

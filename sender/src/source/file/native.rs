@@ -62,16 +62,26 @@ enum End {
     Done,
 }
 
+/// A movie that cannot be decoded here, given back with the reason.
+pub(super) struct Unfit {
+    pub(super) movie: Movie,
+    pub(super) progress: Progress,
+    pub(super) obstacle: String,
+}
+
 impl<F: Read + Seek> Native<F> {
     /// Decodes `movie`, read from `file`, or gives the reason why that cannot be done here.
-    pub(super) fn open(mut file: F, movie: Movie, progress: Progress) -> Result<Self, (Movie, Progress, String)> {
+    pub(super) fn open(mut file: F, movie: Movie, progress: Progress) -> Result<Self, Box<Unfit>> {
         let (avc, sps, first) = match check(&mut file, &movie, progress.start) {
             Ok(checked) => checked,
-            Err(obstacle) => return Err((movie, progress, obstacle)),
+            Err(obstacle) => return Err(Box::new(Unfit { movie, progress, obstacle })),
         };
         let decoder = match decoder() {
             Ok(decoder) => decoder,
-            Err(error) => return Err((movie, progress, format!("the decoder does not start: {error}"))),
+            Err(error) => {
+                let obstacle = format!("the decoder does not start: {error}");
+                return Err(Box::new(Unfit { movie, progress, obstacle }));
+            }
         };
         let rotation = movie.track.rotation.unwrap_or_default();
         let range = match sps.full_range.or(movie.track.full_range) {

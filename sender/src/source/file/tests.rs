@@ -23,8 +23,8 @@ pub(super) fn clips() -> Option<PathBuf> {
 }
 
 fn variant(clips: &Path, prefix: &str) -> PathBuf {
-    let entries = clips.join("variants").read_dir().unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).next().unwrap()
+    let mut entries = clips.join("variants").read_dir().unwrap().map(|entry| entry.unwrap().path());
+    entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).unwrap()
 }
 
 /// All pictures of a source and the error at its end.
@@ -174,7 +174,7 @@ fn what_is_no_video_is_refused_with_the_reason() {
         std::fs::write(&path, content).unwrap();
         path
     };
-    let noise: Vec<u8> = (0..5000u32).map(|i| (i * i >> 3) as u8).collect();
+    let noise: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
     for (path, reason) in [
         (variant(&clips, "v16"), "the index (moov) is missing"),
         (variant(&clips, "v17"), "is empty (0 bytes)"),
