@@ -148,6 +148,7 @@ def crowd(ran, setup, floor):
 
 def measure(bin_dir, seconds, sessions):
     frames = max(2, seconds * FPS)
+    load = os.getloadavg()[0]
 
     def step(text):
         print(f"bench: {text}", file=sys.stderr)
@@ -170,7 +171,7 @@ def measure(bin_dir, seconds, sessions):
     connects = [one["summaries"][0]["connect_ms"] for one in (*setups, fastest, live, every)]
     return {
         "machine": {"cpu": processor(), "threads": os.cpu_count(), "system": platform.platform()},
-        "conditions": {"frames": frames, "sent": "896x504", "fps": FPS, "kbit": KBIT, "load_before": os.getloadavg()[0]},
+        "conditions": {"frames": frames, "sent": "896x504", "fps": FPS, "kbit": KBIT, "load_before": round(load, 2)},
         "floor": floor,
         "pipeline": {
             "max": single(fastest, setup, floor["unpaced"]),
@@ -198,7 +199,8 @@ def table(report):
     floor, pipeline = report["floor"], report["pipeline"]
     machine = report["machine"]
     print(f"{machine['cpu']}, {machine['threads']} threads, {machine['system']}")
-    print(f"texture 1280x720, 896x504 sent at {KBIT} kbit/s, {report['conditions']['frames']} pictures\n")
+    conditions = report["conditions"]
+    print(f"texture 1280x720, 896x504 sent at {KBIT} kbit/s, {conditions['frames']} pictures; load before {conditions['load_before']}\n")
     print(f"{'floor':14}{'ms CPU':>8}" + "".join(f"{name[:-3]:>9}" for name in floor["paced"] if name.endswith("_ms")))
     for name, row in floor.items():
         stages = "".join(f"{row[stage]:9.3f}" for stage in row if stage.endswith("_ms"))
