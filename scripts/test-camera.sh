@@ -15,6 +15,7 @@ if [ ! -x "$rig" ]; then
     exit 0
 fi
 profile=${CV_PROFILE:-release}
+cargo build --quiet --profile "$profile" --workspace --bins
 cargo build --quiet --profile "$profile" -p cv-sender --example camera_probe
 probe=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}/examples/camera_probe
 work=$(mktemp -d)
@@ -135,6 +136,38 @@ check 'and says so' says open 'camera 0: not found; no camera is connected: plug
 finish
 CASES
 
+cat > "$work/whole.sh" <<'CASES'
+. ./lib.sh
+results() { grep -c '"type":"result"' "$1" || true; }
+more() { for _ in $(seq 600); do [ "$(results "$1")" -lt "$2" ] || return 0; sleep 0.1; done; return 1; }
+# accounted FILE: frames from 0 on, each in exactly one result or gap
+accounted() {
+    awk -F'[:,"]+' '/"type":"(result|gap)"/ {
+        for (i = 1; i < NF; i++) value[$i] = $(i + 1)
+        from = /"result"/ ? value["frame"] : value["from"]; to = /"result"/ ? value["frame"] : value["to"]
+        if (from != next_frame) bad = 1
+        next_frame = to + 1
+    } END { exit bad || next_frame < 10 }' "$1"
+}
+./cv-receiver --listen 127.0.0.1:8080 --no-print 2> receiver.err & receiver=$!
+check 'the list names the camera' sh -c './cv-sender --list-cameras | grep -q vivid'
+check 'and is JSON for programs' sh -c './cv-sender --list-cameras --output json | grep -q "\"index\":0"'
+check 'a camera is sent and answered' sh -c './cv-sender --webcam 0 --fps 20 --duration 4 --session camera --out camera.json 2> sender.err'
+check 'each frame once, in a result or a gap' accounted camera.json
+check 'with sizes of the centre' grep -q '"width":448,"height":336' camera.json
+./cv-sender --webcam 0 --fps 20 --session unplugged --out unplugged.json 2> unplugged.err & sender=$!
+check 'results come' more unplugged.json 5
+v4l2-ctl -d0 -c disconnect=1
+check 'unplugging is told' saying unplugged 'unplugged'
+check 'results go on when it is back' more unplugged.json $(($(results unplugged.json) + 10))
+kill -INT "$sender"
+check 'a signal ends it well' wait "$sender"
+check 'each frame once there, too' accounted unplugged.json
+kill "$receiver"
+check 'the receiver ends well' wait "$receiver"
+finish
+CASES
+
 failed=0
 two='n_devs=2 node_types=0x1,0x1 num_inputs=1,1 input_types=0,0'
 session() { # NAME SECONDS OPTION...
@@ -145,5 +178,7 @@ session() { # NAME SECONDS OPTION...
 session none 60 --vivid none
 session stall 150 --vivid "$two"
 session camera 400
+programs=("${probe%/examples/*}/cv-sender" "${probe%/examples/*}/cv-receiver")
+session whole 200 --file "${programs[0]}" --file "${programs[1]}"
 [ "$failed" = 0 ] && echo 'all camera cases passed' || echo "failed camera cases: $failed"
 exit "$((failed > 99 ? 99 : failed))"
