@@ -20,13 +20,16 @@ fn problems(sent: &Finished, count: u64, size: (u64, u64), times: Option<Vec<f64
     let wanted = (kept(size.0), kept(size.1));
     let measured = |key: &str, result: &serde_json::Value| result[key].as_u64().unwrap_or_default();
     let of_other_size = results.iter().find(|result| (measured("width", result), measured("height", result)) != wanted);
-    problems.extend(of_other_size.map(|result| {
-        format!("size {}x{} in place of {}x{}", result["width"], result["height"], wanted.0, wanted.1)
-    }));
+    problems.extend(
+        of_other_size.map(|result| {
+            format!("size {}x{} in place of {}x{}", result["width"], result["height"], wanted.0, wanted.1)
+        }),
+    );
     // Streams without a container have no times of their own.
     let times = times.filter(|times| times.len() == results.len()).unwrap_or_default();
     let late = results.iter().zip(&times).find(|(result, time)| {
-        (result["time"].as_f64().unwrap_or(f64::NAN) - **time).abs().partial_cmp(&1.5e-6) != Some(std::cmp::Ordering::Less)
+        (result["time"].as_f64().unwrap_or(f64::NAN) - **time).abs().partial_cmp(&1.5e-6)
+            != Some(std::cmp::Ordering::Less)
     });
     problems.extend(late.map(|(result, time)| format!("frame {} at {} not {time}", result["frame"], result["time"])));
     problems

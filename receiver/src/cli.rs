@@ -36,7 +36,7 @@ Exit status: 0 done, 1 failed, 2 usage, 130 ended by a second signal.";
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve senders (the default).
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// List the analyzers with their parameters.
     Analyzers {
         /// For people or for programs.

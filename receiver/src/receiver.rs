@@ -12,7 +12,9 @@
 //! | session → stdout | lines | 65536 or 64 MiB | the oldest are dropped | the same | gap `slow-reader` |
 
 use std::{
+    future::IntoFuture,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -106,14 +108,18 @@ impl Receiver {
     pub async fn run(self, mut stop: Stop) -> Result<()> {
         let address = self.address()?;
         tracing::info!("listening on http://{address}/whip");
-        let server = axum::serve(self.listener, self.router);
+        let mut server = pin!(axum::serve(self.listener, self.router).into_future());
         tokio::select! {
-            served = std::future::IntoFuture::into_future(server) => served.context("the HTTP server failed")?,
+            served = &mut server => served.context("the HTTP server failed")?,
             () = stop.raised() => {}
         }
         tracing::info!("stopping");
-        if tokio::time::timeout(STOP_LIMIT, self.endpoint.shut_down()).await.is_err() {
-            tracing::warn!("some sessions did not end in time");
+        // Meanwhile new senders are told to come back later, and last lines reach their readers.
+        tokio::select! {
+            served = &mut server => served.context("the HTTP server failed")?,
+            ended = tokio::time::timeout(STOP_LIMIT, self.endpoint.shut_down()) => if ended.is_err() {
+                tracing::warn!("some sessions did not end in time");
+            },
         }
         if let Some(stdout) = self.stdout {
             stdout.finish();

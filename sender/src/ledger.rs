@@ -37,7 +37,7 @@ struct HeardClock<'a> {
 }
 
 /// What is known of the answers so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ledger {
     next: u64,
     /// Results.
@@ -47,12 +47,6 @@ pub struct Ledger {
     /// Results in which an analyzer failed.
     pub errors: u64,
     latency: Latency,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self { next: 0, results: 0, gaps: 0, errors: 0, latency: Latency::default() }
-    }
 }
 
 impl Ledger {

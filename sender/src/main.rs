@@ -33,14 +33,8 @@ fn main() -> Exit {
 
 fn send(cli: Cli) -> Result<Exit> {
     cli.log.init();
-    // webrtc brings ring; reqwest is to use it, too.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was installed already");
-    }
-    let (sender, source, framing) = {
-        // Building the HTTP client needs no runtime, opening a source must not block one.
-        Sender::prepare(cli)?
-    };
+    // Opening a source may block, so it happens before there is a runtime.
+    let (sender, source, framing) = Sender::prepare(cli)?;
     // Capture and encoder have threads of their own; one is enough for the network.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;

@@ -54,8 +54,6 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     mode: Mode,
-    /// Pictures in flight at most; none where answers do not come back.
-    window: Option<u64>,
     feedback: Arc<Feedback>,
 }
 
@@ -67,6 +65,8 @@ struct State {
     /// Numbers sent and answered: the first not sent yet, the first not answered yet.
     next_sent: u64,
     next_answered: u64,
+    /// Whether credit is waited for: not where answers do not come back.
+    credited: bool,
     /// What a new connection would need: from the keyframe on that the first unanswered picture builds on.
     retained: VecDeque<Sent>,
     closed: bool,
@@ -75,14 +75,23 @@ struct State {
 impl Outlet {
     /// An outlet without a connection. Without `answers` there is no credit to wait for.
     pub fn new(mode: Mode, answers: bool, feedback: Arc<Feedback>) -> Self {
-        let window = (answers && mode == Mode::EveryFrame).then_some(WINDOW);
-        let shared = Shared { state: Mutex::default(), changed: Condvar::new(), mode, window, feedback };
+        let state = State { credited: answers && mode == Mode::EveryFrame, ..State::default() };
+        let shared = Shared { state: Mutex::new(state), changed: Condvar::new(), mode, feedback };
         Self { shared: Arc::new(shared) }
     }
 
     /// Gives the encoder a connection.
     pub fn connect(&self, publisher: Publisher) {
         self.lock().pending = Some(publisher);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits for no answers any more: this server gives none.
+    pub fn expect_no_answers(&self) {
+        let mut state = self.lock();
+        state.credited = false;
+        state.retained.clear();
+        drop(state);
         self.shared.changed.notify_all();
     }
 
@@ -115,7 +124,7 @@ impl Outlet {
             let mut state = self.lock();
             let waits = |state: &mut State| {
                 let no_credit =
-                    self.shared.window.is_some_and(|window| state.next_sent >= state.next_answered + window);
+                    state.credited && state.next_sent >= state.next_answered + WINDOW;
                 let no_way = self.shared.mode == Mode::EveryFrame && state.publisher.is_none();
                 !state.closed && state.pending.is_none() && (no_credit || no_way)
             };
@@ -140,7 +149,7 @@ impl Outlet {
     pub fn send(&self, sent: Sent) {
         let mut state = self.lock();
         state.next_sent = sent.frame + 1;
-        if self.shared.window.is_some() {
+        if state.credited {
             state.retained.push_back(sent.clone());
         }
         self.shared.note_unanswered(&state);
@@ -188,7 +197,7 @@ impl Outlet {
 
 impl Shared {
     fn note_unanswered(&self, state: &State) {
-        let unanswered = state.next_sent.saturating_sub(state.next_answered);
+        let unanswered = if state.credited { state.next_sent.saturating_sub(state.next_answered) } else { 0 };
         self.feedback.unanswered.store(unanswered, Ordering::Relaxed);
     }
 }

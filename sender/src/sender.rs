@@ -66,6 +66,8 @@ pub struct Sender {
     expectation: Option<Expectation>,
     recording: Option<Recording>,
     progress: Progress,
+    /// Whether this server tells of every picture what became of it.
+    answers: bool,
     /// When the last line came.
     heard: Instant,
     /// The receiver's word that the session is over.
@@ -120,6 +122,7 @@ impl Sender {
             expectation,
             recording: cli.results.update.then(Recording::default),
             progress: Progress::new(info.frames, cli.log.quiet),
+            answers,
             heard: Instant::now(),
             closed: false,
             cli,
@@ -138,6 +141,11 @@ impl Sender {
             () = stop.raised() => return Ok(Exit::Done),
         };
         let connect_ms = connecting.elapsed().as_secs_f64() * 1e3;
+        if self.answers && !link.ours {
+            tracing::warn!("this server does not answer every frame, so none is waited for; --results none says so from the start");
+            self.answers = false;
+            self.outlet.expect_no_answers();
+        }
         let started = Instant::now();
         let encoding = Encoding {
             bitrate: self.cli.stream.bitrate.map(|kbit| kbit * 1000),
@@ -187,9 +195,6 @@ impl Sender {
             None => None,
         };
         let ours = peer.created.results.is_some();
-        if self.cli.results.results != Results::None && !peer.has_channel() && http.is_none() {
-            tracing::warn!("this server gives no results; use --results none to say that none are wanted");
-        }
         Ok(Link { peer, http, ours })
     }
 
@@ -231,8 +236,8 @@ impl Sender {
     fn is_over(&self, over: Option<&(Instant, Result<(), pipeline::Error>)>, numbered: u64) -> Option<Ended> {
         let (since, _) = over?;
         let quiet = since.elapsed().min(self.heard.elapsed());
-        match (self.cli.results.results, self.cli.mode()) {
-            (Results::None, _) => (since.elapsed() >= LINGER).then_some(Ended::Done),
+        match (self.answers, self.cli.mode()) {
+            (false, _) => (since.elapsed() >= LINGER).then_some(Ended::Done),
             _ if self.ledger.next() >= numbered => Some(Ended::Done),
             (_, Mode::Live) => (quiet >= LIVE_DRAIN).then_some(Ended::Done),
             (_, Mode::EveryFrame) => (quiet >= STALL_LIMIT).then_some(Ended::Stalled),
@@ -313,9 +318,8 @@ impl Sender {
             }
             None => tokio::spawn(async { Ok(()) }),
         };
-        let expects_last_lines = link.ours && self.cli.results.results != Results::None;
         let deadline = tokio::time::Instant::now() + END_LIMIT;
-        while expects_last_lines && !self.closed {
+        while self.answers && !self.closed {
             match tokio::time::timeout_at(deadline, link.event()).await {
                 Ok(Event::Line(line)) => self.hear(line).await?,
                 Ok(Event::Lost(_)) | Err(_) => break,

@@ -94,7 +94,7 @@ pub fn read_head(reader: &mut impl BufRead) -> String {
 
 /// The value of the field `name` in a head.
 pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().filter_map(|line| line.split_once(':')).find_map(|(key, value)| {
-        key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
-    })
+    head.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find_map(|(key, value)| key.trim().eq_ignore_ascii_case(name).then_some(value.trim()))
 }

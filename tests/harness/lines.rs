@@ -7,8 +7,7 @@ use serde_json::Value;
 /// # Panics
 /// If one is not.
 pub fn parse(lines: &[String]) -> Vec<Value> {
-    let parse =
-        |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
+    let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
     lines.iter().map(parse).collect()
 }
 

@@ -64,6 +64,8 @@ struct Shared {
     counts: Counts,
     /// The receiver's media ports that answers named.
     ports: Mutex<Vec<u16>>,
+    /// Relays below this number pass nothing on any more.
+    first_whole: AtomicU64,
     over: AtomicBool,
 }
 
@@ -75,8 +77,14 @@ impl Link {
     pub fn start(receiver: SocketAddr, weather: Weather) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let (counts, ports, over) = (Counts::default(), Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { receiver, weather, counts, ports, over });
+        let shared = Arc::new(Shared {
+            receiver,
+            weather,
+            counts: Counts::default(),
+            ports: Mutex::default(),
+            first_whole: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        });
         let proxied = shared.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -101,6 +109,14 @@ impl Link {
     /// If a thread of the link has.
     pub fn media_ports(&self) -> Vec<u16> {
         self.shared.ports.lock().expect("nobody panics while holding it").clone()
+    }
+
+    /// Cuts off every connection there is; new ones get through.
+    ///
+    /// # Panics
+    /// If a thread of the link has.
+    pub fn cut(&self) {
+        self.shared.first_whole.store(self.media_ports().len() as u64, Ordering::Relaxed);
     }
 
     /// What happened on it.
@@ -177,15 +193,19 @@ impl Shared {
     /// Starts a relay to `port`; gives its own.
     fn relay(self: &Arc<Self>, port: u16) -> u16 {
         let front = socket();
-        self.ports.lock().expect("nobody panics while holding it").push(port);
+        let number = {
+            let mut ports = self.ports.lock().expect("nobody panics while holding it");
+            ports.push(port);
+            ports.len() as u64 - 1
+        };
         let own = front.local_addr().expect("a bound socket has an address").port();
         let shared = self.clone();
-        thread::spawn(move || shared.forward(&front, (Ipv4Addr::LOCALHOST, port).into()));
+        thread::spawn(move || shared.forward(&front, (Ipv4Addr::LOCALHOST, port).into(), number));
         own
     }
 
     /// Takes datagrams from senders, gives each sender a socket of its own towards `target`.
-    fn forward(self: &Arc<Self>, front: &UdpSocket, target: SocketAddr) {
+    fn forward(self: &Arc<Self>, front: &UdpSocket, target: SocketAddr, relay: u64) {
         let mut ways: HashMap<SocketAddr, (Arc<UdpSocket>, Direction)> = HashMap::new();
         let mut buffer = [0; 2048];
         while !self.over() {
@@ -198,10 +218,10 @@ impl Shared {
                 let back = Arc::new(socket());
                 let front = front.try_clone().expect("a socket can be shared");
                 let (shared, from) = (self.clone(), back.clone());
-                let answers = Direction::new(self, front, sender, 2 * count + 1);
+                let answers = Direction::new(self, front, sender, (relay, 2 * count + 1));
                 thread::spawn(move || shared.backward(&from, answers));
                 let out = back.try_clone().expect("a socket can be shared");
-                (back, Direction::new(self, out, target, 2 * count))
+                (back, Direction::new(self, out, target, (relay, 2 * count)))
             });
             direction.pass(&buffer[..length]);
         }
@@ -223,18 +243,22 @@ struct Direction {
     shared: Arc<Shared>,
     socket: UdpSocket,
     to: SocketAddr,
+    relay: u64,
     chances: u64,
     held: Option<Vec<u8>>,
 }
 
 impl Direction {
-    fn new(shared: &Arc<Shared>, socket: UdpSocket, to: SocketAddr, number: u64) -> Self {
-        let chances = shared.weather.seed.wrapping_mul(1000).wrapping_add(number);
-        Self { shared: shared.clone(), socket, to, chances, held: None }
+    fn new(shared: &Arc<Shared>, socket: UdpSocket, to: SocketAddr, (relay, number): (u64, u64)) -> Self {
+        let chances = shared.weather.seed.wrapping_mul(1000).wrapping_add(100 * relay + number);
+        Self { shared: shared.clone(), socket, to, relay, chances, held: None }
     }
 
     fn pass(&mut self, datagram: &[u8]) {
         let weather = self.shared.weather;
+        if self.relay < self.shared.first_whole.load(Ordering::Relaxed) {
+            return;
+        }
         if self.happens(weather.loss) {
             self.shared.counts.dropped.fetch_add(1, Ordering::Relaxed);
             return;

@@ -85,7 +85,15 @@ impl Program {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_reading(command, usize::MAX)
+    }
+
+    /// The same, but closes its stdout after `most` lines, as `head` would.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_reading(mut command: Command, most: usize) -> Self {
         let name = format!("{:?}", command.get_program());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
@@ -95,9 +103,9 @@ impl Program {
         let child = Arc::new(Mutex::new(child));
         let (collected, watched, reaped) = (err.clone(), child.clone(), status.clone());
         let stdout_lines = out.clone();
-        let collector = thread::spawn(move || collect(stdout, &stdout_lines));
+        let collector = thread::spawn(move || collect(stdout, &stdout_lines, most));
         thread::spawn(move || {
-            collect(stderr, &collected);
+            collect(stderr, &collected, usize::MAX);
             collector.join().expect("reading lines does not panic");
             // Whoever has closed both outputs is about to be gone.
             let ended = watched.lock().expect("nobody panics while holding it").wait();
@@ -175,8 +183,8 @@ impl Drop for Program {
     }
 }
 
-fn collect(stream: impl Read, lines: &Lines) {
-    for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+fn collect(stream: impl Read, lines: &Lines, most: usize) {
+    for line in BufReader::new(stream).split(b'\n').map_while(Result::ok).take(most) {
         lines.change(|(lines, _)| lines.push(String::from_utf8_lossy(&line).into_owned()));
     }
     lines.change(|(_, ended)| *ended = true);

@@ -31,10 +31,22 @@ impl Receiver {
     /// # Panics
     /// If it does not come up.
     pub fn start_with(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Self::command(arguments);
+        prepare(&mut command);
+        Self::from(Program::start(command))
+    }
+
+    /// The command for one with `arguments`.
+    pub fn command(arguments: &[&str]) -> Command {
         let mut command = program::command("cv-receiver");
         command.args(["--listen", "127.0.0.1:0"]).args(arguments);
-        prepare(&mut command);
-        let program = Program::start(command);
+        command
+    }
+    /// One that was started already, once it listens.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn from(program: Program) -> Self {
         let line = program.wait_for_stderr("'listening' on stderr", |line| line.contains("listening on http://"));
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok());
         Self { program, address: address.unwrap_or_else(|| panic!("no address in: {line}")) }

@@ -11,12 +11,10 @@ pub use thread::{Decoding, Identity, Output, Timing, Unit, Verdict, Work};
 
 /// A decoder's implementation.
 trait Engine: Send {
-    /// Decodes one access unit in Annex B form. `Ok(None)` where its picture comes out later.
-    ///
-    /// After an error, pictures up to the next keyframe may be wrong and must not be shown.
+    /// See [`Codec::decode`].
     fn decode(&mut self, access_unit: &[u8], pool: &Pool) -> Result<Option<Picture>, String>;
 
-    /// The pictures still held back, in presentation order.
+    /// See [`Codec::flush`].
     fn flush(&mut self, pool: &Pool) -> Vec<Picture>;
 }
 
@@ -31,13 +29,34 @@ const ENGINES: &[Row] = &[("openh264", openh264::open)];
 #[error("no H.264 decoder can be started: {0}")]
 pub struct Error(String);
 
-fn open() -> Result<Box<dyn Engine>, Error> {
-    let mut problems = Vec::new();
-    for (name, open) in ENGINES {
-        match open() {
-            Ok(engine) => return Ok(engine),
-            Err(problem) => problems.push(format!("{name}: {problem}")),
+/// A decoder of one stream with the memory of its pictures.
+pub struct Codec {
+    engine: Box<dyn Engine>,
+    pool: Pool,
+}
+
+impl Codec {
+    /// The first engine that starts.
+    pub fn open() -> Result<Self, Error> {
+        let mut problems = Vec::new();
+        for (name, open) in ENGINES {
+            match open() {
+                Ok(engine) => return Ok(Self { engine, pool: Pool::default() }),
+                Err(problem) => problems.push(format!("{name}: {problem}")),
+            }
         }
+        Err(Error(problems.join("; ")))
     }
-    Err(Error(problems.join("; ")))
+
+    /// Decodes one access unit in Annex B form. `Ok(None)` where its picture comes out later.
+    ///
+    /// After an error, pictures up to the next keyframe may be wrong and must not be shown.
+    pub fn decode(&mut self, access_unit: &[u8]) -> Result<Option<Picture>, String> {
+        self.engine.decode(access_unit, &self.pool)
+    }
+
+    /// The pictures still held back, in presentation order.
+    pub fn flush(&mut self) -> Vec<Picture> {
+        self.engine.flush(&self.pool)
+    }
 }

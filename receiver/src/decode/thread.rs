@@ -15,14 +15,14 @@ use std::{
 use cv_core::{
     access_unit::AccessUnit,
     mailbox,
-    picture::{Picture, Pool},
+    picture::Picture,
     report::{Cause, ClockSource},
     stamp::Stamp,
     timestamp::{TimeBase, Timestamp},
     worker::Worker,
 };
 
-use super::Engine;
+use super::Codec;
 
 /// One access unit as it came off the network.
 #[derive(Debug)]
@@ -116,12 +116,11 @@ impl Decoding {
         verdict: impl FnMut(u64, Verdict) + Send + 'static,
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Self, super::Error> {
-        let engine = super::open()?;
+        let codec = Codec::open()?;
         let (work, queue) = mailbox::mailbox(capacity);
         let wants_keyframe = Arc::new(AtomicBool::new(false));
         let mut decoder = Decoder {
-            engine,
-            pool: Pool::default(),
+            codec,
             gate: Gate::Closed,
             wants_keyframe: wants_keyframe.clone(),
             pending: BTreeMap::new(),
@@ -152,8 +151,7 @@ enum Gate {
 }
 
 struct Decoder {
-    engine: Box<dyn Engine>,
-    pool: Pool,
+    codec: Codec,
     gate: Gate,
     wants_keyframe: Arc<AtomicBool>,
     /// Units whose picture is still in the decoder, by presentation time.
@@ -192,7 +190,7 @@ impl Decoder {
             return self.miss(stamp, unit.ticks, Cause::Undecodable);
         }
         let started = Instant::now();
-        let decoded = self.engine.decode(&unit.access_unit.data, &self.pool);
+        let decoded = self.codec.decode(&unit.access_unit.data);
         let timing = Timing {
             captured: stamp.map_or(unit.captured, |stamp| (stamp.captured, ClockSource::FrameStamp)),
             received: unit.received,
@@ -261,7 +259,7 @@ impl Decoder {
     }
 
     fn finish(&mut self) {
-        for picture in self.engine.flush(&self.pool) {
+        for picture in self.codec.flush() {
             self.show(picture);
         }
         while let Some((ticks, (stamp, _))) = self.pending.pop_first() {

@@ -101,10 +101,12 @@ impl Task {
             Message::Drained(peer) => self.drained(peer),
             Message::End(ending) => self.end(ending),
             Message::Subscribe(since, outbox) => self.subscribe(since, outbox),
-            Message::Describe(answer) => drop(answer.send(self.describe())),
+            Message::Describe(answer) => {
+                answer.send(self.describe()).ok();
+            }
             Message::Forget(done) => {
                 self.kept = self.kept.take().map(|kept| Kept::new(kept.plan));
-                drop(done.send(()));
+                done.send(()).ok();
                 if self.peer.is_none() {
                     return ControlFlow::Break(());
                 }
@@ -156,23 +158,25 @@ impl Task {
     }
 
     /// Tells an older peer, and nobody else, that its session has a new sender.
-    fn take_over(&mut self, older: Peer) {
+    fn take_over(&self, older: Peer) {
         let reason = "another sender took this session over; give each sender its own --session";
         let news = report::Session { reason: Some(reason.into()), ..self.news(Event::Closed) };
         if let Some(channel) = older.channel {
             channel.push(Rendered::new(&self.id, &Line::Session(news)));
             channel.finish();
         }
-        drop(older.replaced.send(()));
+        older.replaced.send(()).ok();
         if let Some(ending) = older.ending {
-            drop(ending.done.send(()));
+            ending.done.send(()).ok();
         }
     }
 
     fn open_channel(&mut self, peer: PeerId, outbox: Outbox) {
         let Some(current) = self.peer.as_mut().filter(|current| current.id == peer) else { return };
         let (serial, since) = current.since;
-        self.history.replay(serial, since).for_each(|line| drop(outbox.push(line.clone())));
+        for line in self.history.replay(serial, since) {
+            outbox.push(line.clone());
+        }
         current.channel = Some(outbox);
     }
 
@@ -283,7 +287,9 @@ impl Task {
     fn end(&mut self, ending: Ending) {
         match self.peer.as_mut().filter(|current| current.id == ending.peer) {
             Some(current) => current.ending = Some(ending),
-            None => drop(ending.done.send(())),
+            None => {
+                ending.done.send(()).ok();
+            }
         }
         self.finish_if_done();
     }
@@ -310,13 +316,15 @@ impl Task {
             channel.finish();
         }
         self.idle_since = Instant::now();
-        drop(ending.done.send(()));
+        ending.done.send(()).ok();
     }
 
     fn subscribe(&mut self, since: Option<u64>, outbox: Outbox) {
         if since.is_some() {
             let serial = self.peer.as_ref().map_or(self.history.serial(), |peer| peer.since.0);
-            self.history.replay(serial, since).for_each(|line| drop(outbox.push(line.clone())));
+            for line in self.history.replay(serial, since) {
+                outbox.push(line.clone());
+            }
         }
         self.readers.push(outbox);
     }

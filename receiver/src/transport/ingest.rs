@@ -291,8 +291,8 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Ingest {
             AnyPacket::Rtp(packet) => self.media(message.now, packet),
             AnyPacket::Rtcp(ref packets) => {
                 let ssrc = self.stream.as_ref().map(|stream| stream.ssrc);
-                let reports = packets.iter().filter_map(|packet| packet.as_any().downcast_ref::<SenderReport>());
-                if let Some(report) = reports.filter(|report| Some(report.ssrc) == ssrc).last() {
+                let mut reports = packets.iter().filter_map(|packet| packet.as_any().downcast_ref::<SenderReport>());
+                if let Some(report) = reports.rfind(|report| Some(report.ssrc) == ssrc) {
                     self.report = Some((report.ntp_time, report.rtp_time));
                 }
                 self.reads.push_back(message);

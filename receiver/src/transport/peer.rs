@@ -259,7 +259,7 @@ async fn connect(
 ) -> Result<(Arc<dyn PeerConnection>, String), PeerError> {
     let internal = |error: webrtc::error::Error| PeerError::Internal(format!("cannot set up WebRTC: {error}"));
     let registry = configure_rtcp_reports(Registry::new()).with(INGEST_SLOT.into(), ingest);
-    let connection = PeerConnectionBuilder::new()
+    let building = PeerConnectionBuilder::new()
         .with_media_engine(media_engine().map_err(internal)?)
         .with_setting_engine(settings(offer))
         .with_interceptor_registry(registry)
@@ -267,9 +267,9 @@ async fn connect(
         .with_handler(Arc::new(handler))
         .with_udp_addrs(ADDRESSES.to_vec())
         .with_data_channel_send_buffer_limit(1 << 20)
-        .build()
-        .await
-        .map_err(internal)?;
+        .build();
+    // The library's future is tens of kilobytes large.
+    let connection = Box::pin(building).await.map_err(internal)?;
     let connection: Arc<dyn PeerConnection> = Arc::new(connection);
     match negotiate(&*connection, offer, notices).await {
         Ok(answer) => Ok((connection, answer)),
@@ -394,7 +394,9 @@ impl Task {
         close(&*self.connection).await;
         // Drained, so it is about to end; but a hanging analyzer must not hang the network.
         self.decoder.detach();
-        drop(asked.map(|asked| asked.send(())));
+        if let Some(asked) = asked {
+            asked.send(()).ok();
+        }
     }
 
     /// Runs until there is a reason to end.
@@ -450,7 +452,7 @@ impl Task {
             // What a sender says on the channel has no meaning; that it closes has.
             while let Some(event) = watched.poll().await {
                 if matches!(event, DataChannelEvent::OnClose) {
-                    drop(closed.send(()).await);
+                    closed.send(()).await.ok();
                     return;
                 }
             }

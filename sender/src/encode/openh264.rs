@@ -43,8 +43,20 @@ pub(super) fn open(options: &Options) -> Result<Box<dyn Engine>, String> {
             .matrix_coefficients(MatrixCoefficients::Unspecified);
         config = config.vui(vui);
     }
-    let encoder = Encoder::with_api_config(OpenH264API::from_source(), config).map_err(|error| error.to_string())?;
+    let mut encoder =
+        Encoder::with_api_config(OpenH264API::from_source(), config).map_err(|error| error.to_string())?;
+    hush(&mut encoder);
     Ok(Box::new(OpenH264 { encoder, started: false }))
+}
+
+/// The codec warns on stderr about options that are chosen on purpose, before the wrapper tells it to be quiet.
+#[allow(unsafe_code, reason = "the wrapper has no safe way to set this option before the first picture")]
+fn hush(encoder: &mut Encoder) {
+    let mut level = openh264_sys2::WELS_LOG_QUIET;
+    // SAFETY: the option takes a pointer to an int and copies it; the wrapper sets the same one itself later.
+    let status =
+        unsafe { encoder.raw_api().set_option(openh264_sys2::ENCODER_OPTION_TRACE_LEVEL, (&raw mut level).cast()) };
+    tracing::trace!(?status, "quiet codec");
 }
 
 impl Engine for OpenH264 {

@@ -1,8 +1,7 @@
 //! The network side: an offer to a WHIP endpoint, access units out, results back.
 
+pub mod history;
 pub mod packetize;
 pub mod peer;
 pub mod publish;
 pub mod whip;
-
-mod history;

@@ -253,15 +253,15 @@ async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn PeerConnect
         .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))
         .with_ice_timeouts(Some(Duration::from_secs(3)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
         .build();
-    let connection = PeerConnectionBuilder::new()
+    let building = PeerConnectionBuilder::new()
         .with_media_engine(engine)
         .with_setting_engine(settings)
         .with_interceptor_registry(configure_rtcp_reports(Registry::new()).with(PUBLISH_SLOT.into(), publish))
         .with_handler(Arc::new(handler))
         .with_udp_addrs(ADDRESSES.to_vec())
-        .build()
-        .await?;
-    Ok(Arc::new(connection))
+        .build();
+    // The library's future is tens of kilobytes large.
+    Ok(Arc::new(Box::pin(building).await?))
 }
 
 /// On the application's side of the sender reports, which must count real packets.
@@ -345,14 +345,13 @@ async fn wait_connected(
 /// Forwards what comes over the channel; waits for the reader, so that SCTP slows the receiver down.
 async fn read(channel: Arc<dyn DataChannel>, lines: mpsc::Sender<Bytes>) {
     while let Some(event) = channel.poll().await {
-        match event {
-            DataChannelEvent::OnMessage(message) => {
-                if lines.send(message.data.freeze()).await.is_err() {
-                    return;
-                }
-            }
+        let line = match event {
+            DataChannelEvent::OnMessage(message) => message.data.freeze(),
             DataChannelEvent::OnClose => return,
-            _ => {}
+            _ => continue,
+        };
+        if lines.send(line).await.is_err() {
+            return;
         }
     }
 }

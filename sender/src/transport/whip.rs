@@ -114,6 +114,8 @@ pub struct Created {
 impl Endpoint {
     /// The endpoint at `url`; every request takes at most `timeout` to connect.
     pub fn new(url: Url, token: Option<Token>, timeout: Duration) -> Result<Self, reqwest::Error> {
+        // webrtc brings ring; HTTPS is to use it, too. A second call changes nothing.
+        rustls::crypto::ring::default_provider().install_default().ok();
         let client =
             Client::builder().connect_timeout(timeout).user_agent(concat!("cv-sender/", env!("CARGO_PKG_VERSION")));
         Ok(Self { client: client.build()?, url, token })

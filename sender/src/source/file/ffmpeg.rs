@@ -271,3 +271,44 @@ fn missing(known: &Known) -> String {
          (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg) or convert the file to H.264 in MP4"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::file::tests::clips;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_source_dropped_in_the_middle_leaves_no_process() {
+        let Some(clips) = clips() else { return };
+        let path = clips.join("variants/v05_hevc.mp4");
+        let progress = Progress::new("clip", None);
+        let mut source = Ffmpeg::open(OsStr::new("ffmpeg"), &path, Known::default(), progress).unwrap();
+        source.next().unwrap().unwrap();
+        let entry = format!("/proc/{}", source.process.child.id());
+        assert!(Path::new(&entry).exists());
+        drop(source);
+        assert!(!Path::new(&entry).exists());
+    }
+
+    #[test]
+    fn options_of_older_versions_give_the_same_pictures() {
+        let Some(clips) = clips() else { return };
+        let path = clips.join("variants/v06_vp9.webm");
+        let events = |dialect| {
+            let mut process = Process::start(OsStr::new("ffmpeg"), &path, dialect).unwrap();
+            std::io::copy(process.stdout.as_mut().unwrap(), &mut std::io::sink()).unwrap();
+            process.log.events.iter().filter(|event| matches!(event, Event::Frame(_))).collect::<Vec<_>>()
+        };
+        assert_eq!(events(Dialect::Old).len(), 90);
+        assert_eq!(events(Dialect::Old), events(Dialect::Current));
+    }
+
+    #[test]
+    fn pictures_without_times_follow_from_the_rate() {
+        let base = TimeBase::new(1, 1000).unwrap();
+        let mut clock = Clock { base, tick: TimeBase::new(1, 25), next: 0, untimed: false };
+        let times = [Some(7), None, None, Some(500), None].map(|pts| clock.time(pts).ticks);
+        assert_eq!(times, [7, 47, 87, 500, 540]);
+    }
+}

@@ -12,10 +12,12 @@ use std::{
 
 use super::{Error, Source};
 
+mod avcc;
 mod ffmpeg;
 mod magic;
 pub mod mp4;
 mod native;
+mod plan;
 mod progress;
 mod rotate;
 mod showinfo;
@@ -26,6 +28,7 @@ use ffmpeg::{Ffmpeg, Known};
 use magic::Kind;
 use mp4::Movie;
 use native::Native;
+use plan::Plan;
 use progress::Progress;
 use y4m::Y4m;
 
@@ -95,9 +98,9 @@ fn open_mp4(file: File, path: &Path, progress: Progress, program: &OsStr) -> Res
             return Ok(Box::new(Ffmpeg::open(program, path, known, progress)?));
         }
     };
-    match Native::open(file, movie, progress) {
-        Ok(native) => Ok(Box::new(native)),
-        Err((movie, progress, obstacle)) => {
+    match Plan::make(&mut file, &movie, progress.start) {
+        Ok(plan) => Ok(Box::new(Native::open(file, movie, plan, progress)?)),
+        Err(obstacle) => {
             tracing::debug!(file = %path.display(), obstacle, "ffmpeg decodes this file");
             Ok(Box::new(Ffmpeg::open(program, path, known(&movie, obstacle, progress.start), progress)?))
         }
