@@ -99,7 +99,8 @@ fi
 check 'programs for the tests' cargo build --locked --workspace --bins --quiet
 check tests cargo nextest run --locked --workspace
 check 'examples in the documentation' cargo test --locked --workspace --doc --quiet
-check documentation env RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
+# Private items, too: the documentation is for whoever changes the code.
+check documentation env RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --workspace --no-deps --document-private-items --quiet
 check fuzzing scripts/fuzz.sh --seconds 10
 check 'release build' cargo build --locked --release --workspace --bins --quiet
 check 'linked to nothing foreign' linkage

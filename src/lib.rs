@@ -16,6 +16,7 @@ pub mod frame;
 pub mod geometry;
 pub mod logging;
 pub mod mailbox;
+pub mod ntp;
 pub mod picture;
 pub mod process;
 pub mod report;

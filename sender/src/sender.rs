@@ -142,7 +142,9 @@ impl Sender {
         };
         let connect_ms = connecting.elapsed().as_secs_f64() * 1e3;
         if self.answers && !link.ours {
-            tracing::warn!("this server does not answer every frame, so none is waited for; --results none says so from the start");
+            tracing::warn!(
+                "this server does not answer every frame, so none is waited for; --results none says so from the start"
+            );
             self.answers = false;
             self.outlet.expect_no_answers();
         }

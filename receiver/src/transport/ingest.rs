@@ -10,12 +10,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use cv_core::{
     access_unit::AccessUnit,
     mailbox::{self, Refused},
+    ntp,
     report::{ClockSource, Packets},
     whip::Mode,
 };
@@ -35,14 +36,8 @@ use rtc::{
 use super::rtp::{AssembledPicture, Assembler, Event, Packet};
 use crate::decode::{Unit, Work};
 
-/// RTP header extension with the capture time of a picture.
-pub(super) const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
-
 /// A keyframe costs twenty pictures' worth of bits: ask again only when the last request must have been lost.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
-
-/// Seconds from NTP's zero, 1900, to UNIX's, 1970.
-const NTP_TO_UNIX: u64 = 2_208_988_800;
 
 /// What the rest of the connection knows of an [`Ingest`]. Cloning shares it.
 #[derive(Clone)]
@@ -214,14 +209,14 @@ impl Ingest {
 
     /// When the picture was taken, by what the sender's packets say.
     fn captured(&self, picture: &AssembledPicture) -> Option<(SystemTime, ClockSource)> {
-        if let Some(ntp) = picture.abs_capture_time {
-            return Some((from_ntp(ntp)?, ClockSource::AbsCaptureTime));
+        if let Some(time) = picture.abs_capture_time {
+            return Some((ntp::to_time(time)?, ClockSource::AbsCaptureTime));
         }
-        let (ntp, rtp) = self.report?;
+        let (time, rtp) = self.report?;
         // The shorter way round from the report's RTP time to the picture's, 90 000 ticks a second.
         let ticks = (picture.timestamp as u32).wrapping_sub(rtp) as i32;
         let distance = Duration::from_micros(u64::from(ticks.unsigned_abs()) * 100 / 9);
-        let reported = from_ntp(ntp)?;
+        let reported = ntp::to_time(time)?;
         let captured = if ticks < 0 { reported.checked_sub(distance) } else { reported.checked_add(distance) };
         Some((captured?, ClockSource::RtcpSr))
     }
@@ -331,7 +326,7 @@ impl Interceptor for Ingest {
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
 
     fn bind_remote_stream(&mut self, info: &StreamInfo) {
-        let extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == ABS_CAPTURE_TIME);
+        let extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == ntp::ABS_CAPTURE_TIME);
         if info.mime_type.eq_ignore_ascii_case("video/h264") && self.stream.is_none() {
             self.stream = Some(Stream {
                 ssrc: info.ssrc,
@@ -341,23 +336,4 @@ impl Interceptor for Ingest {
     }
 
     fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
-}
-
-/// An NTP timestamp (RFC 5905, 6: 32 bits of seconds since 1900, 32 of fraction) as a time after 1970.
-fn from_ntp(ntp: u64) -> Option<SystemTime> {
-    let seconds = (ntp >> 32).checked_sub(NTP_TO_UNIX)?;
-    let micros = ((ntp & 0xffff_ffff) * 1_000_000) >> 32;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds) + Duration::from_micros(micros))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ntp_time_is_converted_to_the_microsecond() {
-        let ntp = (NTP_TO_UNIX + 1_700_000_000) << 32 | 0x8000_0000;
-        assert_eq!(from_ntp(ntp), Some(UNIX_EPOCH + Duration::from_millis(1_700_000_000_500)));
-        assert_eq!(from_ntp(5), None);
-    }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use cv_core::{
+    ntp,
     report::Cause,
     whip::{self, Mode},
     worker::Worker,
@@ -34,7 +35,7 @@ use webrtc::{
 };
 
 use super::{
-    ingest::{ABS_CAPTURE_TIME, Ingest, Intake},
+    ingest::{Ingest, Intake},
     offer::Offer,
     socket::{CuredRuntime, Up},
 };
@@ -326,7 +327,7 @@ fn media_engine() -> Result<MediaEngine, webrtc::error::Error> {
         rtcp_feedback: vec![],
     };
     engine.register_codec(RTCRtpCodecParameters { rtp_codec: opus, payload_type: 111 }, RtpCodecKind::Audio)?;
-    let capture_time = RTCRtpHeaderExtensionCapability { uri: ABS_CAPTURE_TIME.into() };
+    let capture_time = RTCRtpHeaderExtensionCapability { uri: ntp::ABS_CAPTURE_TIME.into() };
     engine.register_header_extension(capture_time, RtpCodecKind::Video, None)?;
     Ok(engine)
 }

@@ -22,6 +22,8 @@ use webrtc::runtime::{
     Transmit,
 };
 
+/// Bytes that the system may keep of one connection while its task is busy.
+const RECEIVE_BUFFER: usize = 2 << 20;
 /// Datagrams kept back before the connection is up: several pictures' worth.
 const HELD_DATAGRAMS: usize = 512;
 const HELD_BYTES: usize = 1 << 20;
@@ -80,6 +82,10 @@ impl CuredRuntime {
 
 impl Runtime for CuredRuntime {
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        // A keyframe of a large picture comes as one burst. Where the system grants less, NACKs make up for it.
+        if let Err(error) = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER) {
+            tracing::debug!(%error, "the socket keeps its receive buffer");
+        }
         let inner = TokioRuntime.wrap_udp_socket(socket)?;
         Ok(Arc::new(CuredSocket { inner, up: self.up.clone(), held: Mutex::default() }))
     }

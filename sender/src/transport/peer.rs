@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use cv_core::{
+    ntp,
     timestamp::Timestamp,
     whip::{RESULTS_CHANNEL, query},
 };
@@ -34,7 +35,7 @@ use webrtc::{
 };
 
 use super::{
-    publish::{ABS_CAPTURE_TIME, Feedback, Publish, StreamId, carrier},
+    publish::{Feedback, Publish, StreamId, carrier},
     whip::{self, Created, Endpoint, Query},
 };
 
@@ -244,7 +245,7 @@ async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn PeerConnect
     let mut engine = MediaEngine::default();
     engine
         .register_codec(RTCRtpCodecParameters { rtp_codec: h264(), payload_type: PAYLOAD_TYPE }, RtpCodecKind::Video)?;
-    let capture_time = RTCRtpHeaderExtensionCapability { uri: ABS_CAPTURE_TIME.into() };
+    let capture_time = RTCRtpHeaderExtensionCapability { uri: ntp::ABS_CAPTURE_TIME.into() };
     engine.register_header_extension(capture_time, RtpCodecKind::Video, None)?;
     let settings = SettingEngineBuilder::new()
         .with_include_loopback_candidate(true)

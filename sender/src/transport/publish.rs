@@ -11,10 +11,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
+use cv_core::ntp;
 use rtc::{
     interceptor::{AttributedPacket, Interceptor, Packet as AnyPacket, StreamInfo, TaggedPacket},
     rtcp::{
@@ -29,9 +30,6 @@ use rtc::{
 
 use super::{history::History, packetize::Packetizer};
 
-/// RTP header extension with the capture time of a picture.
-pub(super) const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
-
 /// Payload bytes of a packet: with SRTP, UDP and IPv6 it stays below any path's MTU of 1280.
 const MAX_PAYLOAD: usize = 1180;
 /// Packets kept for retransmission: more than a second of 20 Mbit/s.
@@ -42,9 +40,6 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(5);
 /// one shows the receiver that it is missing. Doubles up to the limit.
 const PROBE_AFTER: Duration = Duration::from_millis(60);
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
-
-/// Seconds from NTP's zero, 1900, to UNIX's, 1970.
-const NTP_TO_UNIX: u64 = 2_208_988_800;
 
 /// What the receiver's feedback says, and what was sent. Shared between the network task and the encoder.
 #[derive(Debug, Default)]
@@ -75,7 +70,7 @@ pub(super) struct StreamId {
 /// An access unit as the one packet that [`Publish`] takes apart.
 pub(super) fn carrier(stream: StreamId, timestamp: u32, access_unit: Bytes, captured: SystemTime) -> rtp::Packet {
     let mut payload = Vec::with_capacity(8 + access_unit.len());
-    payload.extend(to_ntp(captured).to_be_bytes());
+    payload.extend(ntp::from_time(captured).to_be_bytes());
     payload.extend_from_slice(&access_unit);
     let header = rtp::Header {
         version: 2,
@@ -238,7 +233,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Publish {
 
 impl Interceptor for Publish {
     fn bind_local_stream(&mut self, info: &StreamInfo) {
-        let extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == ABS_CAPTURE_TIME);
+        let extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == ntp::ABS_CAPTURE_TIME);
         self.capture_time_id = extension.and_then(|extension| u8::try_from(extension.id).ok());
     }
 
@@ -247,13 +242,6 @@ impl Interceptor for Publish {
     fn bind_remote_stream(&mut self, _: &StreamInfo) {}
 
     fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
-}
-
-/// A time as NTP counts it (RFC 5905, 6): 32 bits of seconds since 1900, 32 of fraction.
-fn to_ntp(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
-    ((since.as_secs() + NTP_TO_UNIX) << 32) | fraction
 }
 
 #[cfg(test)]
@@ -280,7 +268,7 @@ mod tests {
         let feedback = Arc::new(Feedback::default());
         let mut publish = Publish::new(STREAM, feedback.clone());
         let unit = [&[0, 0, 0, 1, 0x65][..], &[9; 4000]].concat();
-        let packet = carrier(STREAM, 1234, unit.into(), UNIX_EPOCH);
+        let packet = carrier(STREAM, 1234, unit.into(), SystemTime::UNIX_EPOCH);
         publish.handle_write(tagged(now, AnyPacket::Rtp(packet))).unwrap();
         let packets = sent(&mut publish);
         (publish, packets, feedback)
