@@ -209,6 +209,11 @@ fn the_endpoint_does_what_rfc_9725_asks_of_it() {
     assert!(matches!(options.status, 200 | 204), "{options:?}");
     assert_eq!(options.header("accept-post"), Some(SDP), "{options:?}");
     assert_eq!(http::get(address, "/whip").status, 204);
+    let open = Receiver::start(&["--cors-origin", "https://example.org"]);
+    let page = [("Origin", "https://example.org"), ("Access-Control-Request-Method", "POST")];
+    let preflight = http::request(open.address, "OPTIONS", "/whip", &page, "");
+    assert_eq!(preflight.header("accept-post"), Some(SDP), "{preflight:?}");
+    assert_eq!(preflight.header("access-control-allow-origin"), Some("https://example.org"), "{preflight:?}");
     is_problem(&http::request(address, "DELETE", "/whip/0123456789abcdef", &[], ""), 404);
     let created = offer(address, "/whip?session=rfc", SDP, OFFER);
     assert_eq!((created.status, created.header("content-type")), (201, Some(SDP)), "{created:?}");
