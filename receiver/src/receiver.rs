@@ -35,7 +35,7 @@ use crate::{
     dispatch::Threads,
     sessions::Sessions,
     sink::{pictures::Pictures, stdout::Stdout},
-    transport::whip::{Endpoint, Settings},
+    transport::whip::{self, Endpoint, Settings},
     web::{self, access::Token},
 };
 
@@ -95,7 +95,8 @@ impl Receiver {
             .routes()
             .merge(web::routes(sessions))
             .layer(middleware::from_fn_with_state(token.map(Arc::new), web::access::check))
-            .layer(cors(&options.cors_origin)?);
+            .layer(cors(&options.cors_origin)?)
+            .layer(middleware::from_fn(whip::announce));
         Ok(Self { listener, router, endpoint, stdout })
     }
 

@@ -32,12 +32,19 @@ impl History {
         self.next_serial
     }
 
-    /// Lines from `serial` on, and before that those about frame `since` or later.
+    /// Forgets every line: what comes next is another run.
+    pub(super) fn clear(&mut self) {
+        self.lines.clear();
+        self.bytes = 0;
+    }
+
+    /// Lines about frame `since` or later, and from `serial` on those about no frame; without `since` all from
+    /// `serial` on.
     pub(super) fn replay(&self, serial: u64, since: Option<u64>) -> impl Iterator<Item = &Arc<Rendered>> {
-        let wanted = move |line: &Rendered| match (since, line.frames) {
+        let wanted = move |(number, line): &&(u64, Arc<Rendered>)| match (since, line.frames) {
             (Some(since), Some((_, to))) => to >= since,
-            _ => false,
+            _ => *number >= serial,
         };
-        self.lines.iter().filter(move |(number, line)| *number >= serial || wanted(line)).map(|(_, line)| line)
+        self.lines.iter().filter(wanted).map(|(_, line)| line)
     }
 }

@@ -127,6 +127,8 @@ impl Task {
         let begins_anew = next.is_none();
         if begins_anew {
             self.totals = Totals::default();
+            // Frames are numbered from 0 again: nobody may be given answers about the run before.
+            self.history.clear();
             // For a baseline that goes on, a new run follows the last one.
             self.time.0 = if goes_on { self.time.1 } else { 0.0 };
         }

@@ -8,8 +8,9 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
     routing,
 };
@@ -74,8 +75,8 @@ impl Endpoint {
     /// The routes of the endpoint.
     pub fn routes(&self) -> Router {
         Router::new()
-            .route("/whip", routing::post(offer).get(nothing).options(options))
-            .route("/whip/{secret}", routing::delete(end).get(nothing).options(options))
+            .route("/whip", routing::post(offer).get(nothing))
+            .route("/whip/{secret}", routing::delete(end).get(nothing))
             .layer(DefaultBodyLimit::max(MAX_OFFER))
             .with_state(self.clone())
     }
@@ -216,10 +217,17 @@ async fn nothing() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// OPTIONS: what may be posted.
-async fn options() -> impl IntoResponse {
-    let accept_post = header::HeaderName::from_static("accept-post");
-    (StatusCode::OK, [(accept_post, whip::SDP), (header::ALLOW, "POST, GET, DELETE, OPTIONS")])
+/// Adds to answers to OPTIONS what may be posted (RFC 9725, 4.2). The cross-origin layer takes every OPTIONS for
+/// a preflight and answers it alone, so this belongs around that layer.
+pub async fn announce(request: Request, next: Next) -> Response {
+    let asked = request.method() == Method::OPTIONS && request.uri().path().starts_with("/whip");
+    let mut response = next.run(request).await;
+    if asked {
+        let accept_post = HeaderName::from_static("accept-post");
+        response.headers_mut().insert(accept_post, HeaderValue::from_static(whip::SDP));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE, OPTIONS"));
+    }
+    response
 }
 
 impl From<OfferError> for Problem {

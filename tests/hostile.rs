@@ -1,0 +1,85 @@
+//! Nonsense from strangers disturbs nobody.
+
+use std::{
+    io::{Read, Write},
+    net::UdpSocket,
+};
+
+use cv_tests::{
+    Receiver, Sender, http, lines,
+    link::{self, Link, Weather},
+};
+
+const SOURCE: [&str; 6] = ["--pattern", "texture:size=320x240", "--frames", "60", "--session", "calm"];
+
+fn calm(receiver: &Receiver) -> Vec<String> {
+    Sender::run(&receiver.url(), &[&SOURCE[..], &["--pace", "max"]].concat()).expect(0).lines
+}
+
+#[test]
+fn nonsense_at_the_media_ports_changes_no_line() {
+    let receiver = Receiver::start(&[]);
+    let calm = calm(&receiver);
+    let weather = Weather { forged: 0.2, ..Weather::with_loss(0.0) };
+    let link = Link::start(receiver.address, weather);
+    let sender = Sender::start(&link.url(), &SOURCE);
+    sender.wait_for_frame(5);
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ports = link.media_ports();
+    assert!(!ports.is_empty());
+    for seed in 0..3000 {
+        let datagram = link::nonsense(seed * 0x1_0001);
+        ports.iter().for_each(|port| drop(stranger.send_to(&datagram, ("127.0.0.1", *port))));
+    }
+    let sent = sender.finish().expect(0);
+    lines::assert_same("with strangers", &calm, &sent.lines);
+    assert!(!receiver.program.stderr().contains("panicked"), "{}", receiver.program.stderr());
+}
+
+#[test]
+fn nonsense_over_http_changes_no_line_and_the_receiver_goes_on() {
+    let receiver = Receiver::start(&[]);
+    let calm = calm(&receiver);
+    let sender = Sender::start(&receiver.url(), &SOURCE);
+    sender.wait_for_frame(5);
+    let endless = format!("GET /whip HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    let traversal = "GET /cv/session/../../etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let huge =
+        "POST /whip HTTP/1.1\r\nHost: a\r\nContent-Type: application/sdp\r\nContent-Length: 99999999999\r\n\r\nv=0";
+    let negative = "POST /whip HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n";
+    let binary: Vec<u8> = link::nonsense(77 << 16 | 1);
+    let unfinished: Vec<_> = (0..50).map(|_| half_open(&receiver)).collect();
+    for request in [endless.as_bytes(), traversal.as_bytes(), huge.as_bytes(), negative.as_bytes(), &binary] {
+        let mut stream = http::connect(receiver.address);
+        // It may hang up while we are still talking.
+        drop(stream.write_all(request));
+        drop(stream.shutdown(std::net::Shutdown::Write));
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer));
+        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
+    }
+    let sent = sender.finish().expect(0);
+    lines::assert_same("with strangers", &calm, &sent.lines);
+    drop(unfinished);
+    assert_eq!(http::get(receiver.address, "/cv/sessions").status, 200);
+    assert!(!receiver.program.stderr().contains("panicked"), "{}", receiver.program.stderr());
+}
+
+/// A request that never ends.
+fn half_open(receiver: &Receiver) -> std::net::TcpStream {
+    let mut stream = http::connect(receiver.address);
+    stream.write_all(b"POST /whip HTTP/1.1\r\nHost: a\r\nContent-Le").unwrap();
+    stream
+}
+
+#[test]
+fn senders_that_never_connect_leave_room_for_others() {
+    let receiver = Receiver::start(&["--max-sessions", "1"]);
+    let sender = Sender::start(&receiver.url(), &SOURCE);
+    sender.wait_for_frame(5);
+    let second = ["--pattern", "bars", "--frames", "3", "--session", "late"];
+    let refused = Sender::run(&receiver.url(), &second).expect(1).says("503");
+    assert!(refused.lines.is_empty());
+    sender.finish().expect(0);
+    Sender::run(&receiver.url(), &second).expect(0);
+}
