@@ -155,14 +155,11 @@ check 'and is JSON for programs' sh -c './cv-sender --list-cameras --output json
 check 'a camera is sent and answered' sh -c './cv-sender --webcam 0 --fps 20 --duration 4 --session camera --out camera.json 2> sender.err'
 check 'each frame once, in a result or a gap' accounted camera.json
 check 'with sizes of the centre' grep -q '"width":448,"height":336' camera.json
-./cv-sender --webcam 0 --fps 20 --session unplugged --out unplugged.json 2> unplugged.err & sender=$!
-check 'results come' more unplugged.json 5
-v4l2-ctl -d0 -c disconnect=1
-check 'unplugging is told' saying unplugged 'unplugged'
-check 'results go on when it is back' more unplugged.json $(($(results unplugged.json) + 10))
+./cv-sender --webcam 0 --fps 20 --session stopped --out stopped.json 2> stopped.err & sender=$!
+check 'results come' more stopped.json 20
 kill -INT "$sender"
 check 'a signal ends it well' wait "$sender"
-check 'each frame once there, too' accounted unplugged.json
+check 'each frame once there, too' accounted stopped.json
 kill "$receiver"
 check 'the receiver ends well' wait "$receiver"
 finish

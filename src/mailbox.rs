@@ -1,6 +1,6 @@
 //! Bounded queues between threads, with the overflow rule in the call's name.
 //!
-//! Every queue of the product is one of these or a bounded tokio channel; the tables in
+//! Every queue of the product is one of these, a bounded tokio channel, or bounded by who fills it; the tables in
 //! `sender.rs` and `receiver.rs` list them with size, rule and counter.
 
 use std::{
@@ -153,13 +153,6 @@ impl<T> Receiver<T> {
         let item = state.items.pop_front();
         self.shared.emptied.notify_one();
         Ok(item)
-    }
-
-    /// The oldest item if one waits; never blocks.
-    pub fn try_recv(&self) -> Option<T> {
-        let item = self.shared.lock().items.pop_front();
-        self.shared.emptied.notify_one();
-        item
     }
 }
 

@@ -57,11 +57,6 @@ impl Stopper {
     pub fn raise(&self) {
         self.sender.send_replace(true);
     }
-
-    /// Another ear for the signal.
-    pub fn listen(&self) -> Stop {
-        Stop { receiver: self.sender.subscribe() }
-    }
 }
 
 impl Stop {

@@ -8,7 +8,7 @@
 //! | assembler → decoder | access units | 8 live, 256 every-frame | dropped to the next keyframe | the sender's credit keeps it from filling | gap `busy` |
 //! | decoder → extraction | pictures | 1 waiting a session | the waiting one is replaced | the decoder waits | gap `busy` |
 //! | extraction → session | outcomes | 256 a session | the decoder waits | the decoder waits | |
-//! | session → reader | lines | 1024 or 4 MiB | the reader's oldest are dropped | the same; a sender's credit keeps its own from filling | gap `slow-reader` |
+//! | session → reader | lines | 3072 or 8 MiB | the reader's oldest are dropped | the same; a sender's credit keeps its own from filling | gap `slow-reader` |
 //! | session → stdout | lines | 65536 or 64 MiB | the oldest are dropped | the same | gap `slow-reader` |
 
 use std::{
@@ -41,8 +41,10 @@ use crate::{
 
 /// Sessions remembered beside those with a sender, so that clients cannot fill memory with names.
 const REMEMBERED_SESSIONS: usize = 1000;
-/// The end of everything after a stop signal.
-const STOP_LIMIT: Duration = Duration::from_millis(4500);
+/// How long sessions may take to end after a stop signal.
+const STOP_LIMIT: Duration = Duration::from_millis(4000);
+/// How long the reader of stdout may take for the rest.
+const STDOUT_LIMIT: Duration = Duration::from_millis(500);
 
 /// A receiver with its sockets open.
 pub struct Receiver {
@@ -94,6 +96,8 @@ impl Receiver {
         let router = endpoint
             .routes()
             .merge(web::routes(sessions))
+            .fallback(web::problem::no_such_path)
+            .method_not_allowed_fallback(web::problem::no_such_method)
             .layer(middleware::from_fn_with_state(token.map(Arc::new), web::access::check))
             .layer(cors(&options.cors_origin)?)
             .layer(middleware::from_fn(whip::announce));
@@ -122,10 +126,10 @@ impl Receiver {
                 tracing::warn!("some sessions did not end in time");
             },
         }
-        if let Some(stdout) = self.stdout {
-            stdout.finish();
+        match self.stdout {
+            Some(stdout) => stdout.finish(STDOUT_LIMIT).await.context("cannot write results to stdout"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -62,11 +62,6 @@ impl Sessions {
         self.lock().get(id).map(|(_, session)| session.clone())
     }
 
-    /// Removes the session called `id` from the registry, so that the next sender begins anew.
-    pub fn remove(&self, id: &SessionId) -> Option<Session> {
-        self.lock().remove(id).map(|(_, session)| session)
-    }
-
     /// All sessions, by name.
     pub fn all(&self) -> Vec<Session> {
         let mut sessions: Vec<_> = self.lock().values().map(|(_, session)| session.clone()).collect();

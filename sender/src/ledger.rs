@@ -74,7 +74,7 @@ impl Ledger {
                 }
             }
             // The lines existed, we were too slow for them: that is a gap to us all the same.
-            _ => self.gaps = self.gaps.saturating_add(last - first.max(self.next) + 1),
+            _ => self.gaps = self.gaps.saturating_add((last - first.max(self.next)).saturating_add(1)),
         }
         self.next = last.saturating_add(1);
         true

@@ -33,15 +33,14 @@ fn main() -> Exit {
 
 fn send(cli: Cli) -> Result<Exit> {
     cli.log.init();
-    // Opening a source may block, so it happens before there is a runtime.
-    let (sender, source, framing) = Sender::prepare(cli)?;
     // Capture and encoder have threads of their own; one is enough for the network.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    let exit = runtime.block_on(async {
-        let (_stopper, stop) = process::stop_on_signals().context("cannot listen for signals")?;
-        sender.run(source, framing, stop).await
-    });
+    let (_stopper, stop) =
+        runtime.block_on(async { process::stop_on_signals() }).context("cannot listen for signals")?;
+    // Opening a source may block, so it happens outside of the runtime.
+    let (sender, source, framing) = Sender::prepare(cli, stop)?;
+    let exit = runtime.block_on(sender.run(source, framing));
     runtime.shutdown_background();
     exit
 }

@@ -123,7 +123,7 @@ impl Outlet {
         loop {
             let mut state = self.lock();
             let waits = |state: &mut State| {
-                let no_credit = state.credited && state.next_sent >= state.next_answered + WINDOW;
+                let no_credit = state.credited && state.next_sent >= state.next_answered.saturating_add(WINDOW);
                 let no_way = self.shared.mode == Mode::EveryFrame && state.publisher.is_none();
                 !state.closed && state.pending.is_none() && (no_credit || no_way)
             };

@@ -5,14 +5,18 @@ use std::{
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use cv_core::worker::Worker;
-use tokio::sync::mpsc;
+use cv_core::{process::Stop, worker::Worker};
+use tokio::sync::{mpsc, oneshot};
 
 /// Lines that may wait for the writer; beyond it reading results waits, too.
 const QUEUE: usize = 1024;
+
+/// How long a reader that does not read may hold up a program that is to stop.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where results go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,12 @@ pub enum Error {
     /// Nobody reads stdout any more; no reason to complain.
     #[error("stdout was closed")]
     Closed,
+    /// Nobody reads them, and the program is to stop.
+    #[error("nobody reads the results from {target}; the last of them are lost")]
+    Stalled {
+        /// Where to.
+        target: String,
+    },
     /// The system refuses.
     #[error("cannot write results to {target}: {error}; what was written before is complete lines")]
     Io {
@@ -41,8 +51,11 @@ pub enum Error {
 
 /// The writer.
 pub struct Output {
+    target: String,
     lines: mpsc::Sender<Bytes>,
     failure: Arc<Mutex<Option<Error>>>,
+    /// Completes when the writer has ended.
+    ended: oneshot::Receiver<()>,
     worker: Worker,
 }
 
@@ -61,6 +74,7 @@ impl Output {
         let (lines, queue) = mpsc::channel(QUEUE);
         let failure = Arc::new(Mutex::new(None));
         let (report, destination) = (failure.clone(), name.clone());
+        let (end, ended) = oneshot::channel();
         let worker = Worker::spawn("results", move || {
             if let Err(error) = write(BufWriter::with_capacity(64 << 10, writer), queue) {
                 let error = match error.kind() {
@@ -69,25 +83,47 @@ impl Output {
                 };
                 *report.lock().expect("nobody panics while holding it") = Some(error);
             }
+            end.send(()).ok();
         })
         .map_err(failed)?;
-        Ok(Self { lines, failure, worker })
+        Ok(Self { target: name, lines, failure, ended, worker })
     }
 
-    /// Writes a line; waits while the writer is behind.
-    pub async fn write(&self, line: Bytes) -> Result<(), Error> {
-        match self.lines.send(line).await {
-            Ok(()) => Ok(()),
-            Err(_writer_gone) => Err(self.take_failure()),
+    /// Writes a line; waits while the writer is behind, but not for long once the program is to stop.
+    pub async fn write(&self, line: Bytes, stop: &mut Stop) -> Result<(), Error> {
+        let patience = async {
+            stop.raised().await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            sent = self.lines.send(line) => sent.map_err(|_writer_gone| self.take_failure()),
+            () = patience => Err(self.stalled()),
         }
     }
 
-    /// Writes what still waits and ends.
-    pub fn finish(self) -> Result<(), Error> {
-        drop(self.lines);
-        self.worker.join();
+    /// Writes what still waits and ends; gives up on a reader that does not read once the program is to stop.
+    pub async fn finish(mut self, stop: &mut Stop) -> Result<(), Error> {
+        drop(std::mem::replace(&mut self.lines, mpsc::channel(1).0));
+        let patience = async {
+            stop.raised().await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            _ended = &mut self.ended => {}
+            () = patience => {
+                let stalled = self.stalled();
+                self.worker.detach();
+                return Err(stalled);
+            }
+        }
         let failure = self.failure.lock().expect("nobody panics while holding it").take();
         failure.map_or(Ok(()), Err)
+    }
+
+    fn stalled(&self) -> Error {
+        Error::Stalled { target: self.target.clone() }
     }
 
     fn take_failure(&self) -> Error {
@@ -120,10 +156,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.ndjson");
         let output = Output::open(&Target::File(path.clone())).unwrap();
+        let (_stopper, mut stop) = cv_core::process::stop();
         for line in ["one", "two"] {
-            output.write(Bytes::from(line)).await.unwrap();
+            output.write(Bytes::from(line), &mut stop).await.unwrap();
         }
-        output.finish().unwrap();
+        output.finish(&mut stop).await.unwrap();
         assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\n");
     }
 
@@ -131,10 +168,11 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_reported_with_its_name() {
         let output = Output::open(&Target::File("/dev/full".into())).unwrap();
+        let (_stopper, mut stop) = cv_core::process::stop();
         let line = Bytes::from(vec![b'x'; 100_000]);
-        let mut problem = output.write(line.clone()).await;
+        let mut problem = output.write(line.clone(), &mut stop).await;
         while problem.is_ok() {
-            problem = output.write(line.clone()).await;
+            problem = output.write(line.clone(), &mut stop).await;
         }
         let message = problem.unwrap_err().to_string();
         assert!(message.contains("/dev/full") && message.contains("No space left"), "{message}");

@@ -130,12 +130,9 @@ impl Pipeline {
     pub fn finish(mut self) {
         self.halt();
         self.outlet.close();
-        self.encode.join();
-        if self.capture.is_finished() {
-            self.capture.join();
-        } else {
-            self.capture.detach();
-        }
+        // Both wait for a source that may sit in a driver or a pipe for good.
+        self.encode.detach();
+        self.capture.detach();
     }
 }
 

@@ -49,6 +49,8 @@ const LIVE_DRAIN: Duration = Duration::from_millis(1500);
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// How long the end of a session may take: the receiver finishes its analysis meanwhile.
 const END_LIMIT: Duration = Duration::from_secs(15);
+/// How long saying goodbye may take where nobody listens any more.
+const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 /// Without answers nobody tells that the last packets arrived.
 const LINGER: Duration = Duration::from_millis(500);
 /// Pauses between attempts to connect again.
@@ -68,6 +70,7 @@ pub struct Sender {
     progress: Progress,
     /// Whether this server tells of every picture what became of it.
     answers: bool,
+    stop: Stop,
     /// When the last line came.
     heard: Instant,
     /// The receiver's word that the session is over.
@@ -96,7 +99,7 @@ impl Sender {
     ///
     /// # Errors
     /// With a sentence for a person.
-    pub fn prepare(cli: Cli) -> Result<(Self, Box<dyn Source>, Framing)> {
+    pub fn prepare(cli: Cli, stop: Stop) -> Result<(Self, Box<dyn Source>, Framing)> {
         let selected = Selected::new(cli.open(), cli.selection())?;
         let framing = Framing::new(cli.stream.crop, cli.stream.size)?;
         let info = selected.info();
@@ -123,6 +126,7 @@ impl Sender {
             recording: cli.results.update.then(Recording::default),
             progress: Progress::new(info.frames, cli.log.quiet),
             answers,
+            stop,
             heard: Instant::now(),
             closed: false,
             cli,
@@ -134,7 +138,8 @@ impl Sender {
     ///
     /// # Errors
     /// With a sentence for a person.
-    pub async fn run(mut self, source: Box<dyn Source>, framing: Framing, mut stop: Stop) -> Result<Exit> {
+    pub async fn run(mut self, source: Box<dyn Source>, framing: Framing) -> Result<Exit> {
+        let mut stop = self.stop.clone();
         let connecting = Instant::now();
         let mut link = tokio::select! {
             link = self.connect(None) => link?,
@@ -159,20 +164,21 @@ impl Sender {
             Pipeline::start(capture, framing, encoding, self.outlet.clone(), self.feedback.clone())
                 .context("cannot start a thread")?;
         self.outlet.connect(link.peer.publisher());
-        let sent = self.send(&mut link, &mut pipeline, end, stop).await;
+        let sent = self.send(&mut link, &mut pipeline, end).await;
         let seconds = started.elapsed().as_secs_f64();
         let numbered = pipeline.numbered();
         let ended = match sent {
             // Whatever went wrong with the source: what was sent is answered, and the session ends well.
             Ok((ended, source)) => self.end(link, numbered).await.map(|()| (ended, source)),
             Err(error) => {
-                link.peer.close().await;
+                self.leave(link, numbered).await;
                 Err(error)
             }
         };
         pipeline.finish();
         self.progress.finish();
-        self.conclude(ended, numbered, seconds, connect_ms)
+        let summary = self.summary(numbered, seconds, connect_ms);
+        self.conclude(ended, numbered, summary).await
     }
 
     /// Makes a connection; `next` is the first unanswered picture after a break.
@@ -193,7 +199,23 @@ impl Sender {
             (_, false) => peer.created.results.clone(),
         };
         let http = match over_http {
-            Some(url) => Some(results::subscribe(&self.endpoint, &url, self.ledger.next()).await?),
+            Some(url) => {
+                let subscribed = results::subscribe(&self.endpoint, &url, self.ledger.next());
+                match tokio::time::timeout(self.cli.target.timeout, subscribed).await {
+                    Ok(Ok(lines)) => Some(lines),
+                    refused => {
+                        // A connection that is merely dropped would answer for a sender that is gone.
+                        peer.close().await;
+                        return Err(refused.map_or_else(
+                            |_elapsed| self.endpoint.silent().into(),
+                            |result| match result {
+                                Ok(_) => self.endpoint.silent().into(),
+                                Err(error) => error.into(),
+                            },
+                        ));
+                    }
+                }
+            }
             None => None,
         };
         let ours = peer.created.results.is_some();
@@ -206,9 +228,9 @@ impl Sender {
         link: &mut Link,
         pipeline: &mut Pipeline,
         mut end: oneshot::Receiver<Result<(), pipeline::Error>>,
-        mut stop: Stop,
     ) -> Result<(Ended, Result<(), pipeline::Error>)> {
         let mut ticks = tokio::time::interval(progress::INTERVAL);
+        let mut stop = self.stop.clone();
         let mut over: Option<(Instant, Result<(), pipeline::Error>)> = None;
         self.heard = Instant::now();
         loop {
@@ -219,7 +241,10 @@ impl Sender {
             tokio::select! {
                 event = link.event() => match event {
                     Event::Line(line) => self.hear(line).await?,
-                    Event::Lost(reason) => self.reconnect(link, reason, pipeline, &mut stop).await?,
+                    Event::Lost(reason) => if !self.reconnect(link, reason, pipeline).await? {
+                        let ended = if self.cli.mode() == Mode::Live { Ended::Done } else { Ended::Stalled };
+                        return Ok((ended, over.map_or(Ok(()), |(_, source)| source)));
+                    },
                 },
                 source = &mut end, if over.is_none() => {
                     over = Some((Instant::now(), source.unwrap_or(Ok(()))));
@@ -266,17 +291,19 @@ impl Sender {
             tracing::warn!("results were read too slowly; the receiver dropped some");
         }
         self.outlet.answered(self.ledger.next());
-        if let Some(expectation) = &mut self.expectation {
+        // That a break happened is no result: a replay is the same with it and without.
+        let of_a_break = heard.event.as_deref() == Some("resumed") && self.ledger.next() > 0;
+        if let Some(expectation) = self.expectation.as_mut().filter(|_| !of_a_break) {
             expectation.check(&line);
         }
-        if let Some(recording) = &mut self.recording {
+        if let Some(recording) = self.recording.as_mut().filter(|_| !of_a_break) {
             recording.add(&line);
         }
-        self.output.write(line).await
+        self.output.write(line, &mut self.stop).await
     }
 
-    /// Tries to go on after a break, for as long as --reconnect says.
-    async fn reconnect(&mut self, link: &mut Link, reason: &str, pipeline: &Pipeline, stop: &mut Stop) -> Result<()> {
+    /// Tries to go on after a break, for as long as --reconnect says; `false` if the program is to stop instead.
+    async fn reconnect(&mut self, link: &mut Link, reason: &str, pipeline: &Pipeline) -> Result<bool> {
         self.outlet.disconnect();
         let (sent, answered) = (pipeline.numbered(), self.ledger.next());
         let lost = format!(
@@ -288,19 +315,21 @@ impl Sender {
             bail!("{lost}");
         }
         tracing::warn!("{lost}; trying to connect again");
+        let mut stop = self.stop.clone();
         let deadline = Instant::now() + self.cli.target.reconnect;
         let mut problem = String::from("no attempt was left");
-        while Instant::now() < deadline && !stop.is_raised() {
+        while Instant::now() < deadline {
             let attempt = tokio::select! {
+                biased;
+                () = stop.raised() => return Ok(false),
                 attempt = self.connect(Some(self.ledger.next())) => attempt,
-                () = stop.raised() => break,
             };
             match attempt {
                 Ok(again) => {
                     self.outlet.connect(again.peer.publisher());
                     std::mem::replace(link, again).peer.close().await;
                     self.heard = Instant::now();
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(peer::Error::Whip(error)) if !error.is_passing() => bail!("{lost}; then {error}"),
                 Err(error) => problem = error.to_string(),
@@ -336,21 +365,30 @@ impl Sender {
         Ok(())
     }
 
+    /// Ends the session without hearing its last lines, because they cannot be written anyway.
+    async fn leave(&self, link: Link, numbered: u64) {
+        if let Some(url) = &link.peer.created.session {
+            let ours = link.ours.then_some((numbered, self.cli.target.keep_session));
+            if let Err(error) = self.endpoint.delete(url, ours, LEAVE_LIMIT).await {
+                tracing::debug!(%error, "leaving the session");
+            }
+        }
+        link.peer.close().await;
+    }
+
     /// Reports, and turns all that happened into an exit status.
-    fn conclude(
-        self,
+    async fn conclude(
+        mut self,
         ended: Result<(Ended, Result<(), pipeline::Error>)>,
         numbered: u64,
-        seconds: f64,
-        connect_ms: f64,
+        summary: Summary,
     ) -> Result<Exit> {
-        let summary = self.summary(numbered, seconds, connect_ms);
         match self.cli.results.output {
             Report::Json => report(&serde_json::to_string(&summary).context("a summary is plain data")?),
             Report::Human if !self.cli.log.quiet => report(&summary.sentence()),
             Report::Human => {}
         }
-        let written = self.output.finish();
+        let written = self.output.finish(&mut self.stop).await;
         let quiet_end = |error: &output::Error| matches!(error, output::Error::Closed);
         match ended {
             // A reader of stdout that has seen enough ends the program, quietly.

@@ -86,6 +86,8 @@ pub enum Message {
     Subscribe(Option<u64>, Outbox),
     /// Somebody wants to know.
     Describe(oneshot::Sender<serde_json::Value>),
+    /// An offer to it failed: a session that never had a sender need not be remembered.
+    Abandon,
     /// The analysis state is to be forgotten.
     Forget(oneshot::Sender<()>),
 }

@@ -21,6 +21,11 @@ use crate::{
     sink::{Outbox, Rendered},
 };
 
+/// How long the first offer to a session may take.
+const FIRST_OFFER: Duration = Duration::from_secs(30);
+/// HTTP readers of one session at once.
+const MAX_READERS: usize = 256;
+
 pub(super) struct Task {
     id: String,
     ttl: Duration,
@@ -36,6 +41,8 @@ pub(super) struct Task {
     totals: Totals,
     history: History,
     idle_since: Instant,
+    /// Whether there ever was a sender.
+    attached: bool,
     /// Whether the last sender ended in good order.
     closed: bool,
 }
@@ -52,7 +59,8 @@ struct Peer {
     next_order: u64,
     drained: bool,
     ending: Option<Ending>,
-    replaced: oneshot::Sender<()>,
+    /// Dropped unused it means that the session is over.
+    replaced: Option<oneshot::Sender<()>>,
 }
 
 /// Analysis state with the plan it belongs to.
@@ -75,13 +83,16 @@ impl Task {
             totals: Totals::default(),
             history: History::default(),
             idle_since: Instant::now(),
+            attached: false,
             closed: false,
         }
     }
 
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         loop {
-            let deadline = tokio::time::Instant::from_std(self.idle_since + self.ttl);
+            // Between its first offer and its first sender a session is never too old.
+            let ttl = if self.attached { self.ttl } else { self.ttl.max(FIRST_OFFER) };
+            let deadline = tokio::time::Instant::from_std(self.idle_since + ttl);
             let message = tokio::select! {
                 message = messages.recv() => message,
                 () = tokio::time::sleep_until(deadline), if self.peer.is_none() => None,
@@ -104,6 +115,8 @@ impl Task {
             Message::Describe(answer) => {
                 answer.send(self.describe()).ok();
             }
+            Message::Abandon if !self.attached => return ControlFlow::Break(()),
+            Message::Abandon => {}
             Message::Forget(done) => {
                 self.kept = self.kept.take().map(|kept| Kept::new(kept.plan));
                 done.send(()).ok();
@@ -118,7 +131,7 @@ impl Task {
     fn attach(&mut self, attachment: Attachment) {
         let Attachment { peer, mode, next, plan, replaced } = attachment;
         if let Some(older) = self.peer.take() {
-            self.take_over(older);
+            self.take_over(older, next.is_some());
         }
         let goes_on = self.kept.as_ref().is_some_and(|kept| *kept.plan == *plan);
         if !goes_on {
@@ -142,7 +155,7 @@ impl Task {
             (false, true) => (Event::Started, None),
             (false, false) => (Event::Resumed, Some(StateKept::Lost)),
         };
-        self.closed = false;
+        (self.closed, self.attached) = (false, true);
         self.peer = Some(Peer {
             id: peer,
             mode,
@@ -152,24 +165,33 @@ impl Task {
             next_order: 0,
             drained: false,
             ending: None,
-            replaced,
+            replaced: Some(replaced),
         });
         let news = report::Session { state, ..self.news(event) };
         tracing::info!(session = self.id, ?event, %mode, "session begins");
         self.emit(&Line::Session(news));
     }
 
-    /// Tells an older peer, and nobody else, that its session has a new sender.
-    fn take_over(&self, older: Peer) {
-        let reason = "another sender took this session over; give each sender its own --session";
-        let news = report::Session { reason: Some(reason.into()), ..self.news(Event::Closed) };
-        if let Some(channel) = older.channel {
-            channel.push(Rendered::new(&self.id, &Line::Session(news)));
+    /// Closes the account of an older sender in favour of a new one, which is the same that `came_back`, or another.
+    fn take_over(&mut self, mut older: Peer, came_back: bool) {
+        if older.ending.is_some() {
+            // It had said goodbye; what is still in analysis is the only thing lost.
+            older.drained = true;
+            self.peer = Some(older);
+            return self.finish_if_done();
+        }
+        let reason = match came_back {
+            true => "the sender came back over another connection",
+            false => "another sender took this session over; give each sender its own --session",
+        };
+        let replaced = older.replaced.take();
+        self.peer = Some(older);
+        self.close(Some(reason.into()), Packets::default());
+        if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
             channel.finish();
         }
-        older.replaced.send(()).ok();
-        if let Some(ending) = older.ending {
-            ending.done.send(()).ok();
+        if let Some(replaced) = replaced {
+            replaced.send(()).ok();
         }
     }
 
@@ -196,22 +218,25 @@ impl Task {
 
     /// Turns one outcome, now in order, into lines.
     fn settle(&mut self, outcome: Outcome) {
+        let identity = match &outcome {
+            Outcome::Analyzed(analyzed) => Some(analyzed.identity),
+            Outcome::Missed(identity, _) => Some(*identity),
+            Outcome::Nameless => None,
+        };
+        // A sender that came back repeats pictures that its decoder needs and that are answered.
+        if identity.is_some_and(|identity| identity.frame < self.next) {
+            return;
+        }
         self.totals.received += 1;
+        if let Some(identity) = &identity {
+            self.account_until(identity);
+        }
         match outcome {
             Outcome::Analyzed(analyzed) => {
                 self.totals.decoded += 1;
-                // A sender that came back repeats pictures that the decoder needs and we have answered.
-                if analyzed.identity.frame >= self.next {
-                    self.account_until(&analyzed.identity);
-                    self.answer(*analyzed);
-                }
+                self.answer(*analyzed);
             }
-            Outcome::Missed(identity, cause) => {
-                if identity.frame >= self.next {
-                    self.account_until(&identity);
-                    self.gap(identity.frame, identity.frame, cause);
-                }
-            }
+            Outcome::Missed(identity, cause) => self.gap(identity.frame, identity.frame, cause),
             Outcome::Nameless => self.totals.count(Cause::Undecodable, 1),
         }
     }
@@ -328,7 +353,12 @@ impl Task {
                 outbox.push(line.clone());
             }
         }
-        self.readers.push(outbox);
+        self.readers.retain(Outbox::is_read);
+        if self.readers.len() < MAX_READERS {
+            self.readers.push(outbox);
+        } else {
+            outbox.finish();
+        }
     }
 
     fn describe(&self) -> serde_json::Value {

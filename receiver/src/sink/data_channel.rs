@@ -6,12 +6,9 @@ use webrtc::data_channel::DataChannel;
 
 use super::Inbox;
 
-/// How long the last lines may take to be acknowledged before the connection is closed all the same.
-const FLUSH_LIMIT: Duration = Duration::from_secs(2);
-
 /// Sends every line of `inbox` as a text message, in order, and returns once all are acknowledged.
 ///
-/// Blocks on the channel's own send limit, so that a slow sender loses lines in its outbox and not memory here.
+/// Waits for ever for a sender that acknowledges nothing: the caller sets the limit. Blocks on the channel's own send limit, so that a slow sender loses lines in its outbox and not memory here.
 pub async fn run(channel: Arc<dyn DataChannel>, mut inbox: Inbox) {
     loop {
         let lines = inbox.recv().await;
@@ -25,12 +22,7 @@ pub async fn run(channel: Arc<dyn DataChannel>, mut inbox: Inbox) {
         }
     }
     // SCTP tells how much is outstanding but not when it reaches zero.
-    let acknowledged = async {
-        while channel.outstanding_bytes().await.is_ok_and(|bytes| bytes > 0) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    if tokio::time::timeout(FLUSH_LIMIT, acknowledged).await.is_err() {
-        tracing::debug!("the last lines were not acknowledged in time");
+    while channel.outstanding_bytes().await.is_ok_and(|bytes| bytes > 0) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

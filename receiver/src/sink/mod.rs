@@ -43,8 +43,8 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// A reader's share: half a minute of 30 fps, at most 4 MiB.
-    pub const READER: Self = Self { lines: 1024, bytes: 4 << 20 };
+    /// A reader's share: what a session remembers, and half a minute of 30 fps on top.
+    pub const READER: Self = Self { lines: 3072, bytes: 8 << 20 };
     /// Stdout serves every session: what a stalled pipe may hold before lines are lost.
     pub const STDOUT: Self = Self { lines: 65_536, bytes: 64 << 20 };
 }
@@ -113,6 +113,11 @@ impl Outbox {
         drop(queue);
         self.shared.wake();
         true
+    }
+
+    /// Whether the reader is still there.
+    pub fn is_read(&self) -> bool {
+        !self.shared.lock().abandoned
     }
 
     /// No more lines come; the reader ends after those that wait.

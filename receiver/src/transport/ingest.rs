@@ -121,6 +121,8 @@ pub(super) struct Ingest {
     keyframe_asked: Option<Instant>,
     /// Units that the decoder had no room for, told to it as soon as it has.
     overflow: VecDeque<Work>,
+    /// When the decoder is asked again whether it has room.
+    retry: Option<Instant>,
     /// The last sender report: NTP time and RTP time of one instant.
     report: Option<(u64, u32)>,
     reads: VecDeque<TaggedPacket>,
@@ -129,6 +131,8 @@ pub(super) struct Ingest {
 
 /// Units remembered while the decoder has no room; beyond it their numbers come out as lost.
 const MAX_OVERFLOW: usize = 64;
+/// How soon a decoder that had no room is asked again, should nothing else come.
+const OVERFLOW_RETRY: Duration = Duration::from_millis(20);
 
 impl Ingest {
     /// `first` is the sequence number that the sender begins with, where it told.
@@ -145,6 +149,7 @@ impl Ingest {
             wants_keyframe,
             keyframe_asked: None,
             overflow: VecDeque::new(),
+            retry: None,
             report: None,
             reads: VecDeque::new(),
             writes: VecDeque::new(),
@@ -172,6 +177,8 @@ impl Ingest {
 
     /// Hands over what is complete and asks for what is missing.
     fn advance(&mut self, now: Instant) {
+        self.flush_overflow();
+        self.retry = (!self.overflow.is_empty()).then_some(now + OVERFLOW_RETRY);
         while let Some(event) = self.assembler.pull(now) {
             match event {
                 Event::Picture(picture) => self.hand_over(picture),
@@ -221,15 +228,20 @@ impl Ingest {
         Some((captured?, ClockSource::RtcpSr))
     }
 
-    /// Gives `work` to the decoder. Where it has no room, units wait as dropped ones: decoding can only
-    /// go on at a keyframe then.
-    fn queue(&mut self, work: Work) {
+    /// Tells the decoder of units that it had no room for.
+    fn flush_overflow(&mut self) {
         while let Some(waiting) = self.overflow.pop_front() {
             if let Err(Refused::Full(waiting)) = self.intake.offer(waiting) {
                 self.overflow.push_front(waiting);
-                break;
+                return;
             }
         }
+    }
+
+    /// Gives `work` to the decoder. Where it has no room, units wait as dropped ones: decoding can only
+    /// go on at a keyframe then.
+    fn queue(&mut self, work: Work) {
+        self.flush_overflow();
         let refused = if self.overflow.is_empty() { self.intake.offer(work) } else { Err(Refused::Full(work)) };
         let Err(Refused::Full(work)) = refused else { return };
         if self.overflow.len() == MAX_OVERFLOW {
@@ -316,7 +328,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Ingest {
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
-        self.assembler.next_wakeup()
+        [self.assembler.next_wakeup(), self.retry].into_iter().flatten().min()
     }
 }
 

@@ -112,7 +112,9 @@ fn judge(session: &Section<'_>, sections: &[Section<'_>]) -> Result<(), OfferErr
         return refuse("its video section is switched off (port 0)");
     }
     for section in sections.iter().filter(|section| matches!(section.media, "video" | "audio")) {
-        let refused = |direction| section.has(direction) || (session.has(direction) && section.has("sendonly"));
+        // A direction of the section's own stands above the session's (RFC 8866, 6.7).
+        let sends = section.has("sendonly") || section.has("sendrecv");
+        let refused = |direction| section.has(direction) || (session.has(direction) && !sends);
         if ["recvonly", "inactive"].into_iter().any(refused) {
             return refuse("a section does not send; use a=sendonly");
         }

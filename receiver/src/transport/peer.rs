@@ -56,6 +56,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 const SILENCE_LIMIT: Duration = Duration::from_secs(8);
 /// Candidates of this machine's interfaces are there as soon as sockets are bound.
 const GATHERING_LIMIT: Duration = Duration::from_secs(1);
+/// How long the last lines may take to be acknowledged before the connection is closed all the same.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// How long a picture may take through decoder and analyzers once its connection has ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Access units that may wait for the decoder: live, a hiccup's worth; every-frame, more than any sender's credit.
@@ -110,6 +112,9 @@ pub enum PeerError {
     /// Something is wrong here.
     #[error("{0}")]
     Internal(String),
+    /// The session was forgotten meanwhile.
+    #[error("the session ended in this very moment; try again")]
+    Ended,
 }
 
 /// Answers `offer` and runs the connection until it ends. Gives the answer's SDP.
@@ -128,12 +133,18 @@ pub async fn accept(offer: &Offer, wiring: Wiring) -> Result<(String, Peer), Pee
             intake.close();
             // It ends by itself now; joining would hold up the network.
             decoding.worker.detach();
+            wiring.session.tell(Message::Abandon).await;
             return Err(error);
         }
     };
     let (replaced, taken_over) = oneshot::channel();
     let attachment = Attachment { peer: id, mode: wiring.mode, next: wiring.next, plan: wiring.plan.clone(), replaced };
-    wiring.session.tell(Message::Attach(attachment)).await;
+    if !wiring.session.tell(Message::Attach(attachment)).await {
+        intake.close();
+        decoding.worker.detach();
+        close(&*connection).await;
+        return Err(PeerError::Ended);
+    }
     let (ends, requests) = mpsc::channel(4);
     let task = Task {
         id,
@@ -386,9 +397,12 @@ impl Task {
         if tokio::time::timeout(DRAIN_LIMIT, ended).await.is_err() {
             tracing::warn!(session = %self.session.id, "analysis did not come to an end in time");
         }
-        if let Some(channel) = self.channel.take() {
-            // The writer ends by itself once the last line is acknowledged or given up.
-            drop(channel.writer.await);
+        if let Some(mut channel) = self.channel.take() {
+            // It ends by itself once the last line is acknowledged, but a sender that is gone acknowledges nothing.
+            if tokio::time::timeout(FLUSH_LIMIT, &mut channel.writer).await.is_err() {
+                tracing::debug!(session = %self.session.id, "the last lines were not acknowledged in time");
+                channel.writer.abort();
+            }
             channel.watcher.abort();
             drop(channel.handle);
         }
@@ -417,7 +431,10 @@ impl Task {
                     Some((reason, done)) => return (reason, Some(done)),
                     None => std::future::pending().await,
                 },
-                _ = &mut taken_over => return lost("another sender took the session over"),
+                taken = &mut taken_over => return lost(match taken {
+                    Ok(()) => "another sender took the session over",
+                    Err(_session_gone) => "the session was forgotten",
+                }),
                 _ = channel_closes.recv() => return lost("the sender closed its data channel"),
                 notice = notices.recv() => match notice {
                     Some(Notice::State(RTCPeerConnectionState::Closed)) | None => {

@@ -93,6 +93,24 @@ impl Endpoint {
         self.shared.peers.lock().expect("nobody panics while holding it")
     }
 
+    /// Answers `offer` and keeps the connection.
+    async fn accept(&self, offer: &Offer, asked: Asked, place: OwnedSemaphorePermit) -> Result<Response, Problem> {
+        let settings = &self.shared.settings;
+        let session = settings.sessions.enter(&asked.session).map_err(|full| Problem::unavailable(full.to_string()))?;
+        let wiring = Wiring {
+            session,
+            mode: asked.mode,
+            plan: Arc::new(asked.plan),
+            next: asked.next,
+            first_sequence: asked.first_sequence,
+            dispatch: settings.dispatch.clone(),
+            pictures: settings.pictures.clone(),
+        };
+        let (answer, peer) = peer::accept(offer, wiring).await?;
+        let secret = self.register(peer, place);
+        Ok(created(&secret, &asked.session, answer))
+    }
+
     /// Remembers a connection under a new secret until it is over.
     fn register(&self, peer: Peer, place: OwnedSemaphorePermit) -> String {
         let secret = format!("{:032x}", rand::random::<u128>());
@@ -125,20 +143,10 @@ async fn offer(
     let offer = Offer::parse(sdp)?;
     let asked = Asked::read(&parameters, &endpoint.shared.settings)?;
     let place = endpoint.shared.places.clone().try_acquire_owned().map_err(|error| Problem::no_place(&error))?;
-    let settings = &endpoint.shared.settings;
-    let session = settings.sessions.enter(&asked.session).map_err(|full| Problem::unavailable(full.to_string()))?;
-    let wiring = Wiring {
-        session,
-        mode: asked.mode,
-        plan: Arc::new(asked.plan),
-        next: asked.next,
-        first_sequence: asked.first_sequence,
-        dispatch: settings.dispatch.clone(),
-        pictures: settings.pictures.clone(),
-    };
-    let (answer, peer) = peer::accept(&offer, wiring).await?;
-    let secret = endpoint.register(peer, place);
-    Ok(created(&secret, &asked.session, answer))
+    // A client that hangs up now cancels this handler; half a connection would never be closed.
+    let accepting = tokio::spawn(async move { endpoint.accept(&offer, asked, place).await });
+    let accepted = accepting.await;
+    accepted.unwrap_or_else(|_panic| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "answering the offer failed")))
 }
 
 /// What an offer's query asks for.
@@ -245,6 +253,7 @@ impl From<PeerError> for Problem {
         let status = match error {
             PeerError::Negotiation(_) => StatusCode::BAD_REQUEST,
             PeerError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            PeerError::Ended => return Self::unavailable(error.to_string()),
         };
         Self::new(status, error.to_string())
     }

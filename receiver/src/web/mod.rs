@@ -90,6 +90,9 @@ async fn results(
 ) -> Result<Response, Problem> {
     let since = query.get("since").map(|text| text.parse::<u64>()).transpose();
     let since = since.map_err(|_not_a_number| Problem::bad_request("?since= is a frame number"))?;
+    // A browser that comes back names the last event it saw.
+    let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let since = seen.map(|seen| seen.saturating_add(1)).or(since);
     let session = sessions.find(&parse(&id)?).ok_or_else(|| unknown(&id))?;
     let (outbox, inbox) = sink::outbox(Bound::READER);
     if !session.tell(Message::Subscribe(since, outbox)).await {
@@ -106,7 +109,6 @@ async fn results(
     }
     let events = lines(inbox).map(|line| {
         let event = Event::default().data(&line.json);
-        // A reader that comes back names the last id it saw.
         Ok::<_, Infallible>(match line.frames {
             Some((_, to)) => event.id(to.to_string()),
             None => event,

@@ -40,6 +40,16 @@ impl Problem {
     }
 }
 
+/// The answer to a path that leads nowhere.
+pub async fn no_such_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; senders POST to /whip, results are under /cv/sessions")
+}
+
+/// The answer to a method that a path does not know.
+pub async fn no_such_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method; Allow names those that it takes")
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");

@@ -1,7 +1,7 @@
 //! Where pictures come from: a camera, a file, a test pattern.
 //!
 //! A source is a plain struct that is asked for the next picture on a thread of its own
-//! (`capture` in `sender.rs`); it may block there. Numbering, pace and the share of the source
+//! (`Capture` in `pipeline.rs`); it may block there. Numbering, pace and the share of the source
 //! that is sent are the same for all of them and live in [`selection`] and [`pace`].
 //!
 //! To add a source, write a file with a type that implements [`Source`] and a row in `open` of `cli.rs`.

@@ -43,6 +43,8 @@ use super::{
 const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "0.0.0.0:0"];
 /// Candidates of this machine's interfaces are there as soon as sockets are bound.
 const GATHERING_LIMIT: Duration = Duration::from_secs(1);
+/// How long ending a session that never came up may take.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// The offer's payload type for H.264.
 const PAYLOAD_TYPE: u8 = 102;
 
@@ -155,7 +157,13 @@ async fn attempt(endpoint: &Endpoint, request: &Request) -> Result<Peer, Error> 
             tracing::debug!("not every candidate was gathered in time; the offer holds those that were");
         }
         let created = negotiate(&*connection, endpoint, request, stream).await?;
-        wait_connected(&mut states, deadline, endpoint, request.timeout).await?;
+        if let Err(error) = wait_connected(&mut states, deadline, endpoint, request.timeout).await {
+            // Without a goodbye the server would keep the place until it notices.
+            if let Some(url) = &created.session {
+                endpoint.delete(url, None, GOODBYE_LIMIT).await.ok();
+            }
+            return Err(error);
+        }
         Ok((track, channel, created))
     };
     match established.await {

@@ -116,9 +116,8 @@ impl Endpoint {
     pub fn new(url: Url, token: Option<Token>, timeout: Duration) -> Result<Self, reqwest::Error> {
         // webrtc brings ring; HTTPS is to use it, too. A second call changes nothing.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let builder = || {
-            Client::builder().connect_timeout(timeout).user_agent(concat!("cv-sender/", env!("CARGO_PKG_VERSION")))
-        };
+        let builder =
+            || Client::builder().connect_timeout(timeout).user_agent(concat!("cv-sender/", env!("CARGO_PKG_VERSION")));
         let client = match builder().build() {
             // A small machine may have no root certificates; plain HTTP needs none.
             Err(_no_roots) if url.scheme() == "http" => builder().tls_certs_only([]).build()?,
@@ -227,6 +226,11 @@ impl Endpoint {
             cause = source;
         }
         Error::Unreachable { url: self.url(), problem: cause.to_string() }
+    }
+
+    /// The endpoint does not answer in time.
+    pub fn silent(&self) -> Error {
+        Error::Unreachable { url: self.url(), problem: "it does not answer in time".into() }
     }
 
     fn not_whip(&self, problem: String) -> Error {
