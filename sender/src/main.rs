@@ -36,11 +36,17 @@ fn send(cli: Cli) -> Result<Exit> {
     // Capture and encoder have threads of their own; one is enough for the network.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    let (_stopper, stop) =
-        runtime.block_on(async { process::stop_on_signals() }).context("cannot listen for signals")?;
-    // Opening a source may block, so it happens outside of the runtime.
-    let (sender, source, framing) = Sender::prepare(cli, stop)?;
-    let exit = runtime.block_on(sender.run(source, framing));
+    let exit = runtime.block_on(async {
+        let (_stopper, mut stop) = process::stop_on_signals().context("cannot listen for signals")?;
+        // Opening a camera or a pipe may take its time, and a signal must be heard meanwhile.
+        let listening = stop.clone();
+        let opening = tokio::task::spawn_blocking(move || Sender::prepare(cli, listening));
+        let (sender, source, framing) = tokio::select! {
+            opened = opening => opened.context("opening the source failed")??,
+            () = stop.raised() => return Ok(Exit::Done),
+        };
+        sender.run(source, framing).await
+    });
     runtime.shutdown_background();
     exit
 }
