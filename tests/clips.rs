@@ -5,7 +5,7 @@ use std::path::Path;
 use cv_tests::{Finished, Receiver, Sender, clips, lines};
 
 fn run(receiver: &Receiver, path: &Path) -> Finished {
-    Sender::run(&receiver.url(), &["--file", path.to_str().unwrap(), "--pace", "max", "--session", "clip"])
+    Sender::run(&receiver.url(), &["--file", path.to_str().expect("plain names"), "--pace", "max", "--session", "clip"])
 }
 
 /// What of `sent` is not as it should be for a clip of `count` pictures of `size`.

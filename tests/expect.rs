@@ -6,7 +6,7 @@ use cv_tests::{Finished, Receiver, Sender};
 
 fn run(receiver: &Receiver, expected: &Path, more: &[&str]) -> Finished {
     let source = ["--pattern", "bars:size=320x240", "--frames", "20", "--pace", "max", "--expect"];
-    Sender::run(&receiver.url(), &[&source[..], &[expected.to_str().unwrap()], more].concat())
+    Sender::run(&receiver.url(), &[&source[..], &[expected.to_str().expect("plain names")], more].concat())
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn nonsense_over_http_changes_no_line_and_the_receiver_goes_on() {
 /// A request that never ends.
 fn half_open(receiver: &Receiver) -> std::net::TcpStream {
     let mut stream = http::connect(receiver.address);
-    stream.write_all(b"POST /whip HTTP/1.1\r\nHost: a\r\nContent-Le").unwrap();
+    stream.write_all(b"POST /whip HTTP/1.1\r\nHost: a\r\nContent-Le").expect("the server reads");
     stream
 }
 

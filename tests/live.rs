@@ -23,7 +23,7 @@ fn a_slow_analyzer_makes_gaps_but_no_delay() {
 
 fn age_before_analysis(result: &serde_json::Value) -> f64 {
     let clock = &result["clock"];
-    clock["age_ms"].as_f64().unwrap() - clock["stages_ms"]["analyze"].as_f64().unwrap()
+    clock["age_ms"].as_f64().expect("an age") - clock["stages_ms"]["analyze"].as_f64().expect("a stage")
 }
 
 #[test]

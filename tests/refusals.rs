@@ -36,7 +36,7 @@ fn offer(address: SocketAddr, path: &str, content_type: &str, body: &str) -> htt
 fn is_problem(response: &http::Response, status: u16) {
     assert_eq!(response.status, status, "{response:?}");
     assert_eq!(response.header("content-type"), Some("application/problem+json"), "{response:?}");
-    let problem: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+    let problem: serde_json::Value = serde_json::from_str(&response.body).expect("a problem is JSON");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
 }
 

@@ -42,7 +42,7 @@ impl WebSocket {
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
-        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(request.as_bytes()).expect("the server reads");
         let mut reader = BufReader::new(stream);
         let head = http::read_head(&mut reader);
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
@@ -60,13 +60,13 @@ impl WebSocket {
         };
         assert_eq!(second & 0x80, 0, "a server does not mask");
         let mut payload = vec![0; length as usize];
-        self.0.read_exact(&mut payload).unwrap();
-        (first == 0x81).then(|| String::from_utf8(payload).unwrap())
+        self.0.read_exact(&mut payload).expect("a whole message");
+        (first == 0x81).then(|| String::from_utf8(payload).expect("text is UTF-8"))
     }
 
     fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.0.read_exact(&mut bytes).unwrap();
+        self.0.read_exact(&mut bytes).expect("a whole message");
         bytes
     }
 }

@@ -60,6 +60,8 @@ const GATHERING_LIMIT: Duration = Duration::from_secs(1);
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// How long a picture may take through decoder and analyzers once its connection has ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// Packets that one sent again may be late by; senders remember about as many.
+const REPLAY_WINDOW: usize = 4096;
 /// Access units that may wait for the decoder: live, a hiccup's worth; every-frame, more than any sender's credit.
 const LIVE_UNITS: usize = 8;
 const EVERY_FRAME_UNITS: usize = 256;
@@ -350,6 +352,9 @@ fn settings(offer: &Offer) -> SettingEngine {
         .with_answering_dtls_role(role)
         .with_include_loopback_candidate(true)
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        // A packet that is sent again arrives behind many newer ones; beyond the window it would be taken for a
+        // replay and refused for good. The default of 64 packets is less than two large pictures.
+        .with_srtp_replay_protection_window(REPLAY_WINDOW)
         // The default of 200 ms is most of the time that connecting takes.
         .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))
         .with_ice_timeouts(Some(Duration::from_secs(4)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
