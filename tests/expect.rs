@@ -1,5 +1,7 @@
 //! A recorded run is met by the same run, and a difference is named.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets something else has failed")]
+
 use std::{fs, path::Path};
 
 use cv_tests::{Finished, Receiver, Sender};

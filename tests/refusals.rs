@@ -1,5 +1,7 @@
 //! Bad input of every kind ends with a sentence and the right exit code, never with a panic or silence.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets something else has failed")]
+
 use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
