@@ -208,10 +208,15 @@ impl Endpoint {
             let text = problem.get("detail").or_else(|| problem.get("error"))?.as_str()?;
             Some(text.to_owned())
         });
-        let detail = said.unwrap_or_else(|| match status {
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "there is no WHIP endpoint at this path".into(),
-            _ => body.lines().next().unwrap_or("it gives no reason").chars().take(200).collect(),
-        });
+        let detail = match status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+                format!("there is no WHIP endpoint at this path{said}")
+            }
+            _ => {
+                said.unwrap_or_else(|| body.lines().next().unwrap_or("it gives no reason").chars().take(200).collect())
+            }
+        };
         let url = self.url();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Refused { url, status, detail },
