@@ -53,6 +53,9 @@ fn send(cli: Cli) -> Result<Exit> {
 
 fn cameras(report: Report) -> Result<String> {
     let devices = camera::list()?;
+    if devices.is_empty() {
+        process::complain("cv-sender", "no camera is connected: plug one in, or send a file or a pattern");
+    }
     Ok(match report {
         Report::Json => format!("{}\n", serde_json::to_string(&devices)?),
         Report::Human => devices.iter().map(ToString::to_string).collect(),
