@@ -1,12 +1,14 @@
 //! The receiver: answers WHIP senders, decodes, analyses every picture, hands out result lines.
 //!
 //! Roles, in the order in which a picture meets them: [`transport`], [`decode`], [`dispatch`] with
-//! [`analysis`], [`session`], [`sink`]. Only [`receiver`] joins them.
+//! [`analysis`], [`session`], [`sink`]. Only [`pipeline`] and [`receiver`]
+//! join them.
 
 pub mod analysis;
 pub mod cli;
 pub mod decode;
 pub mod dispatch;
+pub mod pipeline;
 pub mod receiver;
 pub mod session;
 pub mod sessions;

@@ -5,5 +5,6 @@ pub mod peer;
 pub mod rtp;
 pub mod whip;
 
+mod connection;
 mod ingest;
 mod socket;

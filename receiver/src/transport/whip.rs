@@ -22,11 +22,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     offer::{Offer, OfferError},
-    peer::{self, Peer, PeerError, Wiring},
+    peer::{self, Peer, PeerError},
 };
 use crate::{
     analysis::{Definitions, Plan},
     dispatch::Dispatch,
+    pipeline::Wiring,
     session::Reason,
     sessions::Sessions,
     sink::pictures::Pictures,

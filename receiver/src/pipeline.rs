@@ -1,0 +1,97 @@
+//! A picture's way from the transport to its session: decoded, analysed, answered.
+
+use std::{sync::Arc, time::Instant};
+
+use cv_core::{report::Cause, whip::Mode};
+
+use crate::{
+    analysis::{Cost, Extraction, Input, Plan},
+    decode::{Decoding, Output, Verdict},
+    dispatch::{Dispatch, Job, Lane},
+    session::{Analyzed, Message, Outcome, PeerId, Session},
+    sink::pictures::Pictures,
+};
+
+/// Access units that may wait for the decoder: live, a hiccup's worth; every-frame, more than any sender's credit.
+const LIVE_UNITS: usize = 8;
+const EVERY_FRAME_UNITS: usize = 256;
+
+/// What an accepted sender is connected to.
+pub struct Wiring {
+    /// The session.
+    pub session: Session,
+    /// How pictures are to be delivered.
+    pub mode: Mode,
+    /// The analyzers asked for.
+    pub plan: Arc<Plan>,
+    /// The first frame that needs an answer, after a break.
+    pub next: Option<u64>,
+    /// The RTP sequence number that the sender begins with, where it told.
+    pub first_sequence: Option<u16>,
+    /// Where heavy extraction runs.
+    pub dispatch: Arc<dyn Dispatch>,
+    /// Whether pictures are stored.
+    pub pictures: Option<Pictures>,
+}
+
+/// Starts the decoder with the way of its pictures through analysis to the session.
+pub fn start(id: PeerId, wiring: &Wiring) -> Result<Decoding, crate::decode::Error> {
+    let (extraction, _) = wiring.plan.build();
+    let lane = Arc::new(Lane::new(wiring.dispatch.clone(), wiring.mode));
+    let (session, pictures, drained_lane) = (wiring.session.clone(), wiring.pictures.clone(), lane.clone());
+    let verdict = move |order: u64, verdict: Verdict| match verdict {
+        Verdict::Picture(output) => {
+            if let Some(pictures) = &pictures {
+                pictures.offer(&session.id, output.identity.frame, &output.picture);
+            }
+            analyze(&extraction, &lane, *output, Answer { session: session.clone(), id, order });
+        }
+        Verdict::Missed(identity, cause) => {
+            session.tell_blocking(Message::Done(id, order, Outcome::Missed(identity, cause)));
+        }
+        Verdict::Nameless => {
+            session.tell_blocking(Message::Done(id, order, Outcome::Nameless));
+        }
+    };
+    let session = wiring.session.clone();
+    let ended = move || {
+        drained_lane.drain();
+        session.tell_blocking(Message::Drained(id));
+    };
+    let capacity = match wiring.mode {
+        Mode::Live => LIVE_UNITS,
+        Mode::EveryFrame => EVERY_FRAME_UNITS,
+    };
+    Decoding::start(&format!("decode-{id}"), capacity, verdict, ended)
+}
+
+/// Where the outcome of one picture goes.
+struct Answer {
+    session: Session,
+    id: PeerId,
+    order: u64,
+}
+
+impl Answer {
+    fn give(self, outcome: Outcome) {
+        self.session.tell_blocking(Message::Done(self.id, self.order, outcome));
+    }
+}
+
+/// Has `output` analysed: here where that is cheap, else wherever extraction runs.
+fn analyze(extraction: &Extraction, lane: &Lane, output: Output, answer: Answer) {
+    let Output { identity, timing, picture, previous } = output;
+    let size = picture.size();
+    let analyzed = move |extracted, spent, at| {
+        Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyzed: (spent, at), extracted }))
+    };
+    if extraction.cost() == Cost::Light {
+        let started = Instant::now();
+        let extracted = extraction.run(&Input { picture: &picture, previous: previous.as_ref() });
+        return answer.give(analyzed(extracted, started.elapsed(), started));
+    }
+    let missed = Answer { session: answer.session.clone(), ..answer };
+    let done = Box::new(move |extracted, spent| answer.give(analyzed(extracted, spent, Instant::now())));
+    let job = Job { extraction: extraction.clone(), picture, previous, done };
+    lane.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
+}
