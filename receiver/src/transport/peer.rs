@@ -35,8 +35,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// Without consent and without media for this long a sender is gone. Some clients answer checks late while
 /// they stream, and some stream nothing while they wait for credit, so it takes both.
 const SILENCE_LIMIT: Duration = Duration::from_secs(8);
-/// How long the last lines may take to be acknowledged before the connection is closed all the same.
-const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// How long the last lines may take to be acknowledged before the connection is closed all the same: a sender that
+/// says goodbye waits for them, and SCTP may need several retransmissions a second and more apart (RFC 9260, 6.3.1).
+const FLUSH_LIMIT: Duration = Duration::from_secs(10);
+/// The same for a sender that may not be there any more.
+const SHORT_FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// How long a picture may take through decoder and analyzers once its connection has ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -147,13 +150,17 @@ impl Task {
         tracing::debug!(session = %self.session.id, peer = self.id, "the connection ends");
         self.intake.close();
         let packets = self.intake.packets();
+        let flush_limit = match reason {
+            Reason::Asked { .. } => FLUSH_LIMIT,
+            Reason::Lost(_) => SHORT_FLUSH_LIMIT,
+        };
         let ended = self.session.ask(|done| Message::End(Ending { peer: self.id, reason, packets, done }));
         if tokio::time::timeout(DRAIN_LIMIT, ended).await.is_err() {
             tracing::warn!(session = %self.session.id, "analysis did not come to an end in time");
         }
         if let Some(mut channel) = self.channel.take() {
             // It ends by itself once the last line is acknowledged, but a sender that is gone acknowledges nothing.
-            if tokio::time::timeout(FLUSH_LIMIT, &mut channel.writer).await.is_err() {
+            if tokio::time::timeout(flush_limit, &mut channel.writer).await.is_err() {
                 tracing::debug!(session = %self.session.id, "the last lines were not acknowledged in time");
                 channel.writer.abort();
             }
