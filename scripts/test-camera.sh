@@ -138,7 +138,7 @@ CASES
 
 cat > "$work/whole.sh" <<'CASES'
 . ./lib.sh
-results() { grep -c '"type":"result"' "$1" || true; }
+results() { if [ -e "$1" ]; then grep -c '"type":"result"' "$1" || true; else echo 0; fi; }
 more() { for _ in $(seq 600); do [ "$(results "$1")" -lt "$2" ] || return 0; sleep 0.1; done; return 1; }
 # accounted FILE: frames from 0 on, each in exactly one result or gap
 accounted() {
