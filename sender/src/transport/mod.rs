@@ -1,5 +1,6 @@
 //! The network side: an offer to a WHIP endpoint, access units out, results back.
 
+mod connection;
 pub mod history;
 pub mod packetize;
 pub mod peer;

@@ -6,48 +6,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use cv_core::{
-    ntp,
-    timestamp::Timestamp,
-    whip::{RESULTS_CHANNEL, query},
-};
-use rtc::{
-    ice::mdns::MulticastDnsMode,
-    interceptor::Registry,
-    media_stream::MediaStreamTrack,
-    peer_connection::configuration::interceptor_registry::configure_rtcp_reports,
-    rtp_transceiver::{
-        RTCRtpTransceiverDirection, RTCRtpTransceiverInit,
-        rtp_sender::{
-            RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
-            RTCRtpHeaderExtensionCapability, RtpCodecKind,
-        },
-    },
-};
+use cv_core::{timestamp::Timestamp, whip::query};
 use tokio::sync::{Notify, mpsc, watch};
 use webrtc::{
     data_channel::{DataChannel, DataChannelEvent},
     media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
-    peer_connection::{
-        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
-        RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
-    },
+    peer_connection::{PeerConnection, RTCPeerConnectionState, RTCSessionDescription},
 };
 
 use super::{
+    connection::{self, Handler, PAYLOAD_TYPE},
     publish::{Feedback, Publish, StreamId, carrier},
     whip::{self, Created, Endpoint, Query},
 };
 
-/// Where our sockets bind: loopback for a receiver on this machine, every interface for the others.
-const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "0.0.0.0:0"];
 /// Candidates of this machine's interfaces are there as soon as sockets are bound.
 const GATHERING_LIMIT: Duration = Duration::from_secs(1);
 /// How long ending a session that never came up may take.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
-/// The offer's payload type for H.264.
-const PAYLOAD_TYPE: u8 = 102;
-
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -150,9 +126,10 @@ async fn attempt(endpoint: &Endpoint, request: &Request) -> Result<Peer, Error> 
     let (state, mut states) = watch::channel(RTCPeerConnectionState::New);
     let gathered = Arc::new(Notify::new());
     let handler = Handler { state, gathered: gathered.clone() };
-    let connection = build(Publish::new(stream, request.feedback.clone()), handler).await.map_err(internal)?;
+    let connection =
+        connection::build(Publish::new(stream, request.feedback.clone()), handler).await.map_err(internal)?;
     let established = async {
-        let (track, channel) = offer(&*connection, stream, request.channel).await.map_err(internal)?;
+        let (track, channel) = connection::offer(&*connection, stream, request.channel).await.map_err(internal)?;
         if tokio::time::timeout(GATHERING_LIMIT, gathered.notified()).await.is_err() {
             tracing::debug!("not every candidate was gathered in time; the offer holds those that were");
         }
@@ -178,7 +155,7 @@ async fn attempt(endpoint: &Endpoint, request: &Request) -> Result<Peer, Error> 
         }
         Err(error) => {
             // Without this the library keeps a socket and a task for good.
-            close(&*connection).await;
+            connection::close(&*connection).await;
             Err(error)
         }
     }
@@ -220,98 +197,8 @@ impl Peer {
 
     /// Closes the connection and frees what it holds.
     pub async fn close(self) {
-        close(&*self.connection).await;
+        connection::close(&*self.connection).await;
     }
-}
-
-async fn close(connection: &dyn PeerConnection) {
-    if let Err(error) = connection.close().await {
-        tracing::debug!(%error, "closing the connection");
-    }
-}
-
-struct Handler {
-    state: watch::Sender<RTCPeerConnectionState>,
-    gathered: Arc<Notify>,
-}
-
-#[async_trait::async_trait]
-impl PeerConnectionEventHandler for Handler {
-    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        self.state.send_replace(state);
-    }
-
-    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
-        if state == RTCIceGatheringState::Complete {
-            self.gathered.notify_one();
-        }
-    }
-}
-
-/// The library's handle on a connection, with our packetizer in its chain.
-async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn PeerConnection>, webrtc::error::Error> {
-    let mut engine = MediaEngine::default();
-    engine
-        .register_codec(RTCRtpCodecParameters { rtp_codec: h264(), payload_type: PAYLOAD_TYPE }, RtpCodecKind::Video)?;
-    let capture_time = RTCRtpHeaderExtensionCapability { uri: ntp::ABS_CAPTURE_TIME.into() };
-    engine.register_header_extension(capture_time, RtpCodecKind::Video, None)?;
-    let settings = SettingEngineBuilder::new()
-        .with_include_loopback_candidate(true)
-        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-        // The default of 200 ms is most of the time that connecting takes.
-        .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))
-        .with_ice_timeouts(Some(Duration::from_secs(3)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
-        .build();
-    let building = PeerConnectionBuilder::new()
-        .with_media_engine(engine)
-        .with_setting_engine(settings)
-        .with_interceptor_registry(configure_rtcp_reports(Registry::new()).with(PUBLISH_SLOT.into(), publish))
-        .with_handler(Arc::new(handler))
-        .with_udp_addrs(ADDRESSES.to_vec())
-        .build();
-    // The library's future is tens of kilobytes large.
-    Ok(Arc::new(Box::pin(building).await?))
-}
-
-/// On the application's side of the sender reports, which must count real packets.
-const PUBLISH_SLOT: usize = 13_500;
-
-fn h264() -> RTCRtpCodec {
-    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
-    RTCRtpCodec {
-        mime_type: "video/H264".into(),
-        clock_rate: 90_000,
-        channels: 0,
-        sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
-        rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
-    }
-}
-
-type Offered = (Arc<TrackLocalStaticRTP>, Option<Arc<dyn DataChannel>>);
-
-/// One H.264 track, sendonly, and the channel for results if wanted.
-async fn offer(
-    connection: &dyn PeerConnection,
-    stream: StreamId,
-    channel: bool,
-) -> Result<Offered, webrtc::error::Error> {
-    let encoding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(stream.ssrc), ..Default::default() },
-        codec: h264(),
-        ..Default::default()
-    };
-    let label = |name: &str| name.to_owned();
-    let track = MediaStreamTrack::new(label("cv"), label("video"), label("video"), RtpCodecKind::Video, vec![encoding]);
-    let track = Arc::new(TrackLocalStaticRTP::new(track));
-    let direction = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, ..Default::default() };
-    connection.add_transceiver_from_track(track.clone(), Some(direction)).await?;
-    let channel = match channel {
-        true => Some(connection.create_data_channel(RESULTS_CHANNEL, None).await?),
-        false => None,
-    };
-    let offer = connection.create_offer(None).await?;
-    connection.set_local_description(offer).await?;
-    Ok((track, channel))
 }
 
 /// Sends the offer and applies the answer.

@@ -1,0 +1,125 @@
+//! The library's side of a connection: how it is set up, what it offers, what it tells.
+
+use std::{sync::Arc, time::Duration};
+
+use cv_core::{ntp, whip::RESULTS_CHANNEL};
+use rtc::{
+    ice::mdns::MulticastDnsMode,
+    interceptor::Registry,
+    media_stream::MediaStreamTrack,
+    peer_connection::configuration::interceptor_registry::configure_rtcp_reports,
+    rtp_transceiver::{
+        RTCRtpTransceiverDirection, RTCRtpTransceiverInit,
+        rtp_sender::{
+            RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+            RTCRtpHeaderExtensionCapability, RtpCodecKind,
+        },
+    },
+};
+use tokio::sync::{Notify, watch};
+use webrtc::{
+    data_channel::DataChannel,
+    media_stream::track_local::static_rtp::TrackLocalStaticRTP,
+    peer_connection::{
+        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
+        RTCPeerConnectionState, SettingEngineBuilder,
+    },
+};
+
+use super::publish::{Publish, StreamId};
+
+/// Where our sockets bind: loopback for a receiver on this machine, every interface for the others.
+const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "0.0.0.0:0"];
+/// The offer's payload type for H.264.
+pub(super) const PAYLOAD_TYPE: u8 = 102;
+
+pub(super) struct Handler {
+    pub(super) state: watch::Sender<RTCPeerConnectionState>,
+    pub(super) gathered: Arc<Notify>,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.state.send_replace(state);
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.notify_one();
+        }
+    }
+}
+
+/// The library's handle on a connection, with our packetizer in its chain.
+pub(super) async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn PeerConnection>, webrtc::error::Error> {
+    let mut engine = MediaEngine::default();
+    engine
+        .register_codec(RTCRtpCodecParameters { rtp_codec: h264(), payload_type: PAYLOAD_TYPE }, RtpCodecKind::Video)?;
+    let capture_time = RTCRtpHeaderExtensionCapability { uri: ntp::ABS_CAPTURE_TIME.into() };
+    engine.register_header_extension(capture_time, RtpCodecKind::Video, None)?;
+    let settings = SettingEngineBuilder::new()
+        .with_include_loopback_candidate(true)
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        // The default of 200 ms is most of the time that connecting takes.
+        .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))
+        .with_ice_timeouts(Some(Duration::from_secs(3)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
+        .build();
+    let building = PeerConnectionBuilder::new()
+        .with_media_engine(engine)
+        .with_setting_engine(settings)
+        .with_interceptor_registry(configure_rtcp_reports(Registry::new()).with(PUBLISH_SLOT.into(), publish))
+        .with_handler(Arc::new(handler))
+        .with_udp_addrs(ADDRESSES.to_vec())
+        .build();
+    // The library's future is tens of kilobytes large.
+    Ok(Arc::new(Box::pin(building).await?))
+}
+
+/// On the application's side of the sender reports, which must count real packets.
+const PUBLISH_SLOT: usize = 13_500;
+
+fn h264() -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
+    RTCRtpCodec {
+        mime_type: "video/H264".into(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
+        rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
+    }
+}
+
+pub(super) type Offered = (Arc<TrackLocalStaticRTP>, Option<Arc<dyn DataChannel>>);
+
+/// One H.264 track, sendonly, and the channel for results if wanted.
+pub(super) async fn offer(
+    connection: &dyn PeerConnection,
+    stream: StreamId,
+    channel: bool,
+) -> Result<Offered, webrtc::error::Error> {
+    let encoding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(stream.ssrc), ..Default::default() },
+        codec: h264(),
+        ..Default::default()
+    };
+    let label = |name: &str| name.to_owned();
+    let track = MediaStreamTrack::new(label("cv"), label("video"), label("video"), RtpCodecKind::Video, vec![encoding]);
+    let track = Arc::new(TrackLocalStaticRTP::new(track));
+    let direction = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, ..Default::default() };
+    connection.add_transceiver_from_track(track.clone(), Some(direction)).await?;
+    let channel = match channel {
+        true => Some(connection.create_data_channel(RESULTS_CHANNEL, None).await?),
+        false => None,
+    };
+    let offer = connection.create_offer(None).await?;
+    connection.set_local_description(offer).await?;
+    Ok((track, channel))
+}
+
+/// Frees what the library holds: a connection that is merely dropped keeps a socket and a task for good.
+pub(super) async fn close(connection: &dyn PeerConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "closing the connection");
+    }
+}
