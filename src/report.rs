@@ -165,9 +165,12 @@ pub struct Session {
     /// On `closed`: what became of the pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
-    /// On `closed`: why, where it was not asked for by the sender.
+    /// On `closed`: why, where it was not asked for by the sender. For a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// On `closed`: `true` where another sender has the session now, so that coming back would be wrong.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub taken_over: bool,
     /// What differs between two runs.
     pub clock: SessionClock,
 }

@@ -5,6 +5,9 @@ use std::{fmt, str::FromStr};
 /// Media type of offers and answers.
 pub const SDP: &str = "application/sdp";
 
+/// Media type of ICE credentials and candidates on their own (RFC 8840, 9).
+pub const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
 /// Label of the data channel that carries results back.
 pub const RESULTS_CHANNEL: &str = "results";
 

@@ -57,7 +57,7 @@ fn a_session_whose_sender_dies_is_closed_and_its_state_kept_for_the_next() {
 #[test]
 fn a_receiver_that_is_told_to_stop_tells_its_senders_and_is_gone_within_five_seconds() {
     let receiver = Receiver::start(&[]);
-    let sender = start(&receiver, "stopped", &[]);
+    let sender = start(&receiver, "stopped", &["--reconnect", "1"]);
     sender.wait_for_frame(10);
     receiver.program.signal("TERM");
     let told = Instant::now();
@@ -66,6 +66,27 @@ fn a_receiver_that_is_told_to_stop_tells_its_senders_and_is_gone_within_five_sec
     let sent = sender.finish().expect(1).says("shutting down");
     assert_eq!(sent.lines, receiver.lines_until_closed("stopped"));
     assert!(told.elapsed() < Duration::from_secs(15), "the sender was not told");
+}
+
+#[test]
+fn a_sender_outlives_the_restart_of_its_receiver_however_that_ended() {
+    for (signal, session) in [("TERM", "asked"), ("KILL", "killed")] {
+        let receiver = Receiver::start(&[]);
+        let source = ["--pattern", "bars:size=320x240", "--frames", "150", "--session", session];
+        let sender = Sender::start(&receiver.url(), &source);
+        sender.wait_for_frame(30);
+        receiver.program.signal(signal);
+        receiver.program.wait(Duration::from_secs(10));
+        let again = Receiver::start(&["--listen", &receiver.address.to_string()]);
+        let sent = sender.finish().expect(0);
+        assert_eq!(lines::accounted(&sent.lines), (0..150).collect::<Vec<_>>(), "after {signal}");
+        assert_eq!(lines::of_type(&sent.lines, "result").len(), 150, "after {signal}");
+        let resumed = &again.lines_until_closed(session)[0];
+        assert!(
+            resumed.contains("\"event\":\"resumed\",\"session\"") && resumed.contains("\"state\":\"lost\""),
+            "{resumed}"
+        );
+    }
 }
 
 #[test]

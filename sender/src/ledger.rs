@@ -25,6 +25,9 @@ pub struct Heard<'a> {
     /// Of a session line: why it was closed.
     #[serde(borrow)]
     pub reason: Option<Cow<'a, str>>,
+    /// Of a session line: whether another sender has the session now.
+    #[serde(default)]
+    pub taken_over: bool,
     errors: Option<Vec<IgnoredAny>>,
     #[serde(borrow)]
     clock: Option<HeardClock<'a>>,

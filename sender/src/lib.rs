@@ -9,6 +9,7 @@ pub mod encode;
 pub mod expect;
 pub mod framing;
 pub mod ledger;
+pub mod link;
 pub mod outlet;
 pub mod output;
 pub mod pipeline;

@@ -20,27 +20,23 @@ use bytes::Bytes;
 use cv_core::{
     process::{Exit, Stop},
     session_id::SessionId,
-    whip::{Mode, query},
+    whip::Mode,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     cli::{Cli, Report, Results},
     expect::{Expectation, Recording},
     framing::Framing,
     ledger::{Heard, Ledger},
+    link::{Dialer, Link, Recovered},
     outlet::Outlet,
     output::{self, Output},
     pipeline::{self, Capture, Encoding, Pipeline},
     progress::{self, Progress},
-    results,
     source::{Source, selection::Selected},
     summary::{Latency, Summary, round},
-    transport::{
-        peer::{self, Event, Peer},
-        publish::Feedback,
-        whip::{Endpoint, Query},
-    },
+    transport::{peer::Event, publish::Feedback, whip::Endpoint},
 };
 
 /// Live: how long after the last picture an answer may still come.
@@ -53,14 +49,10 @@ const END_LIMIT: Duration = Duration::from_secs(15);
 const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 /// Without answers nobody tells that the last packets arrived.
 const LINGER: Duration = Duration::from_millis(500);
-/// Pauses between attempts to connect again.
-const RETRY: Duration = Duration::from_millis(500);
-
 /// A run: everything between the command line and the exit status.
 pub struct Sender {
     cli: Cli,
-    session: SessionId,
-    endpoint: Endpoint,
+    dialer: Dialer,
     outlet: Outlet,
     feedback: Arc<Feedback>,
     ledger: Ledger,
@@ -75,15 +67,8 @@ pub struct Sender {
     heard: Instant,
     /// The receiver's word that the session is over.
     closed: bool,
-}
-
-/// A connection with the way its results come back.
-struct Link {
-    peer: Peer,
-    /// Lines over HTTP, where that is the way.
-    http: Option<mpsc::Receiver<Bytes>>,
-    /// Whether the server is of our kind.
-    ours: bool,
+    /// Its word that another sender has the session now.
+    taken_over: bool,
 }
 
 /// How the sending itself came to its end.
@@ -115,9 +100,18 @@ impl Sender {
         let output = Output::open(&cli.target())?;
         let feedback = Arc::new(Feedback::default());
         let answers = cli.results.results != Results::None;
-        let sender = Self {
-            session: cli.target.session.clone().unwrap_or_else(SessionId::generate),
+        let dialer = Dialer {
             endpoint,
+            session: cli.target.session.clone().unwrap_or_else(SessionId::generate),
+            mode: cli.mode(),
+            analyze: cli.stream.analyze.clone(),
+            results: cli.results.results,
+            timeout: cli.target.timeout,
+            patience: cli.target.reconnect,
+            feedback: feedback.clone(),
+        };
+        let sender = Self {
+            dialer,
             outlet: Outlet::new(cli.mode(), answers, feedback.clone()),
             feedback,
             ledger: Ledger::default(),
@@ -129,6 +123,7 @@ impl Sender {
             stop,
             heard: Instant::now(),
             closed: false,
+            taken_over: false,
             cli,
         };
         Ok((sender, Box::new(selected), framing))
@@ -141,12 +136,13 @@ impl Sender {
     pub async fn run(mut self, source: Box<dyn Source>, framing: Framing) -> Result<Exit> {
         let mut stop = self.stop.clone();
         let connecting = Instant::now();
+        self.progress.say("connecting");
         let mut link = tokio::select! {
-            link = self.connect(None) => link?,
+            link = self.dialer.dial() => link?,
             () = stop.raised() => return Ok(Exit::Done),
         };
         let connect_ms = connecting.elapsed().as_secs_f64() * 1e3;
-        if self.answers && !link.ours {
+        if self.answers && !link.is_ours() {
             tracing::warn!(
                 "this server does not answer every frame, so none is waited for; --results none says so from the start"
             );
@@ -163,7 +159,7 @@ impl Sender {
         let (mut pipeline, end) =
             Pipeline::start(capture, framing, encoding, self.outlet.clone(), self.feedback.clone())
                 .context("cannot start a thread")?;
-        self.outlet.connect(link.peer.publisher());
+        self.outlet.connect(link.peer().publisher());
         let sent = self.send(&mut link, &mut pipeline, end).await;
         let seconds = started.elapsed().as_secs_f64();
         let numbered = pipeline.numbered();
@@ -179,47 +175,6 @@ impl Sender {
         self.progress.finish();
         let summary = self.summary(numbered, seconds, connect_ms);
         self.conclude(ended, numbered, summary).await
-    }
-
-    /// Makes a connection; `next` is the first unanswered picture after a break.
-    async fn connect(&self, next: Option<u64>) -> Result<Link, peer::Error> {
-        self.progress.say("connecting");
-        let mut pairs = vec![(query::SESSION, self.session.to_string()), (query::MODE, self.cli.mode().to_string())];
-        pairs.extend(self.cli.stream.analyze.clone().map(|list| (query::ANALYZE, list)));
-        pairs.extend(next.map(|next| (query::NEXT, next.to_string())));
-        let request = peer::Request {
-            query: Query { pairs },
-            channel: self.cli.results.results == Results::Channel,
-            feedback: self.feedback.clone(),
-            timeout: self.cli.target.timeout,
-        };
-        let peer = peer::connect(&self.endpoint, &request).await?;
-        let over_http = match (self.cli.results.results, peer.has_channel()) {
-            (Results::None, _) | (_, true) => None,
-            (_, false) => peer.created.results.clone(),
-        };
-        let http = match over_http {
-            Some(url) => {
-                let subscribed = results::subscribe(&self.endpoint, &url, self.ledger.next());
-                match tokio::time::timeout(self.cli.target.timeout, subscribed).await {
-                    Ok(Ok(lines)) => Some(lines),
-                    refused => {
-                        // A connection that is merely dropped would answer for a sender that is gone.
-                        peer.close().await;
-                        return Err(refused.map_or_else(
-                            |_elapsed| self.endpoint.silent().into(),
-                            |result| match result {
-                                Ok(_) => self.endpoint.silent().into(),
-                                Err(error) => error.into(),
-                            },
-                        ));
-                    }
-                }
-            }
-            None => None,
-        };
-        let ours = peer.created.results.is_some();
-        Ok(Link { peer, http, ours })
     }
 
     /// Runs until everything is sent and answered. Gives what the source ended with beside that.
@@ -241,7 +196,7 @@ impl Sender {
             tokio::select! {
                 event = link.event() => match event {
                     Event::Line(line) => self.hear(line).await?,
-                    Event::Lost(reason) => if !self.reconnect(link, reason, pipeline).await? {
+                    broken => if !self.recover(link, &broken, pipeline).await? {
                         let ended = if self.cli.mode() == Mode::Live { Ended::Done } else { Ended::Stalled };
                         return Ok((ended, over.map_or(Ok(()), |(_, source)| source)));
                     },
@@ -282,7 +237,7 @@ impl Sender {
             return Ok(());
         }
         if heard.event.as_deref() == Some("closed") {
-            self.closed = true;
+            (self.closed, self.taken_over) = (true, heard.taken_over);
             if let Some(reason) = &heard.reason {
                 tracing::warn!("the receiver closed the session: {reason}");
             }
@@ -303,48 +258,45 @@ impl Sender {
     }
 
     /// Tries to go on after a break, for as long as --reconnect says; `false` if the program is to stop instead.
-    async fn reconnect(&mut self, link: &mut Link, reason: &str, pipeline: &Pipeline) -> Result<bool> {
-        self.outlet.disconnect();
+    async fn recover(&mut self, link: &mut Link, broken: &Event, pipeline: &Pipeline) -> Result<bool> {
+        let (gone, reason) = match broken {
+            Event::Lost(reason) => (true, *reason),
+            _ => (false, "nothing comes through any more"),
+        };
         let (sent, answered) = (pipeline.numbered(), self.ledger.next());
-        let lost = format!(
-            "lost the receiver at {} ({reason}); {answered} of {sent} frames were answered",
-            self.endpoint.url()
-        );
-        if self.closed {
-            // Another sender took over, or the receiver shuts down: it told us and means it.
+        let url = self.dialer.endpoint.url();
+        let lost = format!("lost the receiver at {url} ({reason}); {answered} of {sent} frames were answered");
+        if self.taken_over {
             bail!("{lost}");
         }
-        tracing::warn!("{lost}; trying to connect again");
-        let mut stop = self.stop.clone();
-        let deadline = Instant::now() + self.cli.target.reconnect;
-        let mut problem = String::from("no attempt was left");
-        while Instant::now() < deadline {
-            let attempt = tokio::select! {
-                biased;
-                () = stop.raised() => return Ok(false),
-                attempt = self.connect(Some(self.ledger.next())) => attempt,
-            };
-            match attempt {
-                Ok(again) => {
-                    self.outlet.connect(again.peer.publisher());
-                    std::mem::replace(link, again).peer.close().await;
-                    self.heard = Instant::now();
-                    return Ok(true);
-                }
-                Err(peer::Error::Whip(error)) if !error.is_passing() => bail!("{lost}; then {error}"),
-                Err(error) => problem = error.to_string(),
-            }
-            tokio::time::sleep(RETRY).await;
+        tracing::warn!("{lost}; trying to go on");
+        if gone {
+            self.outlet.disconnect();
         }
-        bail!("{lost}, and it did not come back within {} s: {problem}", self.cli.target.reconnect.as_secs())
+        let mut stop = self.stop.clone();
+        let recovered = tokio::select! {
+            biased;
+            () = stop.raised() => return Ok(false),
+            recovered = self.dialer.recover(link, gone, answered) => recovered,
+        };
+        match recovered {
+            Ok(Recovered::Same) => tracing::info!("the connection works again"),
+            Ok(Recovered::New) => {
+                tracing::info!("connected again");
+                self.outlet.connect(link.peer().publisher());
+            }
+            Err(error) => bail!("{lost}, {error}"),
+        }
+        (self.heard, self.closed) = (Instant::now(), false);
+        Ok(true)
     }
 
     /// Ends the session and hears its last lines.
     async fn end(&mut self, mut link: Link, numbered: u64) -> Result<()> {
-        let deleted = match link.peer.created.session.clone() {
+        let deleted = match link.peer().created.session.clone() {
             Some(url) => {
-                let endpoint = self.endpoint.clone();
-                let ours = link.ours.then_some((numbered, self.cli.target.keep_session));
+                let endpoint = self.dialer.endpoint.clone();
+                let ours = link.is_ours().then_some((numbered, self.cli.target.keep_session));
                 tokio::spawn(async move { endpoint.delete(&url, ours, END_LIMIT).await })
             }
             None => tokio::spawn(async { Ok(()) }),
@@ -353,6 +305,8 @@ impl Sender {
         while self.answers && !self.closed {
             match tokio::time::timeout_at(deadline, link.event()).await {
                 Ok(Event::Line(line)) => self.hear(line).await?,
+                // A path that is silent may come back within the limit.
+                Ok(Event::Silent) => {}
                 Ok(Event::Lost(_)) | Err(_) => break,
             }
         }
@@ -361,19 +315,19 @@ impl Sender {
             Ok(Err(error)) => tracing::warn!("the session may go on at the receiver until it notices: {error}"),
             Err(panic) => tracing::error!(%panic, "ending the session"),
         }
-        link.peer.close().await;
+        link.close().await;
         Ok(())
     }
 
     /// Ends the session without hearing its last lines, because they cannot be written anyway.
     async fn leave(&self, link: Link, numbered: u64) {
-        if let Some(url) = &link.peer.created.session {
-            let ours = link.ours.then_some((numbered, self.cli.target.keep_session));
-            if let Err(error) = self.endpoint.delete(url, ours, LEAVE_LIMIT).await {
+        if let Some(url) = &link.peer().created.session {
+            let ours = link.is_ours().then_some((numbered, self.cli.target.keep_session));
+            if let Err(error) = self.dialer.endpoint.delete(url, ours, LEAVE_LIMIT).await {
                 tracing::debug!(%error, "leaving the session");
             }
         }
-        link.peer.close().await;
+        link.close().await;
     }
 
     /// Reports, and turns all that happened into an exit status.
@@ -421,7 +375,7 @@ impl Sender {
     fn summary(&self, numbered: u64, seconds: f64, connect_ms: f64) -> Summary {
         let bits = self.feedback.bytes.load(Ordering::Relaxed) as f64 * 8.0;
         Summary {
-            session: self.session.to_string(),
+            session: self.dialer.session.to_string(),
             frames_sent: numbered,
             results: self.ledger.results,
             gaps: self.ledger.gaps,
@@ -432,19 +386,6 @@ impl Sender {
             packets_lost: self.feedback.lost.load(Ordering::Relaxed).into(),
             latency_ms: Latency::of(&self.ledger),
             connect_ms: round(connect_ms, 1),
-        }
-    }
-}
-
-impl Link {
-    /// What happens next on it, results over HTTP included. Cancel-safe.
-    async fn event(&mut self) -> Event {
-        match &mut self.http {
-            None => self.peer.event().await,
-            Some(lines) => tokio::select! {
-                line = lines.recv() => line.map_or(Event::Lost("the results over HTTP ended"), Event::Line),
-                event = self.peer.event() => event,
-            },
         }
     }
 }

@@ -5,6 +5,7 @@
 //! their command lines and over the network, and judged by their output. Every wait has a limit.
 
 pub mod clips;
+pub mod front;
 pub mod http;
 pub mod lines;
 pub mod link;

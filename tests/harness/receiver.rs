@@ -39,9 +39,13 @@ impl Receiver {
     /// The command for one with `arguments`.
     pub fn command(arguments: &[&str]) -> Command {
         let mut command = program::command("cv-receiver");
-        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(arguments);
         command
     }
+
     /// One that was started already, once it listens.
     ///
     /// # Panics

@@ -69,6 +69,13 @@ struct Kept {
     folding: Folding,
 }
 
+/// What the `closed` line says beside the totals.
+struct Closing {
+    reason: Option<String>,
+    taken_over: bool,
+    packets: Packets,
+}
+
 impl Task {
     pub(super) fn new(id: String, ttl: Duration, stdout: Option<Outbox>) -> Self {
         Self {
@@ -186,7 +193,7 @@ impl Task {
         };
         let replaced = older.replaced.take();
         self.peer = Some(older);
-        self.close(Some(reason.into()), Packets::default());
+        self.close(Closing { reason: Some(reason.into()), taken_over: !came_back, packets: Packets::default() });
         if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
             channel.finish();
         }
@@ -333,11 +340,13 @@ impl Task {
                 }
                 let analysis = self.kept.as_mut().map(|kept| kept.folding.finish()).unwrap_or_default();
                 self.emit(&Line::Final(Final { session: self.id.clone(), analysis }));
-                self.close(None, ending.packets);
+                self.close(Closing { reason: None, taken_over: false, packets: ending.packets });
                 self.kept = self.kept.take().filter(|_| keep);
                 self.closed = true;
             }
-            Reason::Lost(reason) => self.close(Some(reason), ending.packets),
+            Reason::Lost(reason) => {
+                self.close(Closing { reason: Some(reason), taken_over: false, packets: ending.packets });
+            }
         }
         if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
             channel.finish();
@@ -386,15 +395,17 @@ impl Task {
             state: None,
             totals: (event == Event::Closed).then_some(self.totals),
             reason: None,
+            taken_over: false,
             clock: SessionClock { emitted: SystemTime::now(), packets: None },
         }
     }
 
     /// Closes the account of this sender.
-    fn close(&mut self, reason: Option<String>, packets: Packets) {
+    fn close(&mut self, closing: Closing) {
         let mut news = self.news(Event::Closed);
-        news.reason = reason;
-        news.clock.packets = Some(packets);
+        news.reason = closing.reason;
+        news.taken_over = closing.taken_over;
+        news.clock.packets = Some(closing.packets);
         let (totals, reason) = (&self.totals, news.reason.as_deref());
         tracing::info!(session = self.id, analyzed = totals.analyzed, lost = totals.lost, reason, "session closed");
         self.emit(&Line::Session(news));

@@ -63,6 +63,8 @@ pub(super) async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn 
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         // The default of 200 ms is most of the time that connecting takes.
         .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))
+        // A restart is for a network that has changed, so it looks at the addresses there are then.
+        .with_discard_local_candidates_during_ice_restart(true)
         .with_ice_timeouts(Some(Duration::from_secs(3)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
         .build();
     let building = PeerConnectionBuilder::new()

@@ -7,6 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use cv_core::{timestamp::Timestamp, whip::query};
+use reqwest::Url;
+use rtc::peer_connection::configuration::RTCOfferOptions;
 use tokio::sync::{Notify, mpsc, watch};
 use webrtc::{
     data_channel::{DataChannel, DataChannelEvent},
@@ -16,6 +18,7 @@ use webrtc::{
 
 use super::{
     connection::{self, Handler, PAYLOAD_TYPE},
+    fragment::Fragment,
     publish::{Feedback, Publish, StreamId, carrier},
     whip::{self, Created, Endpoint, Query},
 };
@@ -56,7 +59,9 @@ pub enum Error {
 pub enum Event {
     /// A line of results, or whatever else the receiver sent.
     Line(Bytes),
-    /// The connection broke, or the receiver closed it.
+    /// Nothing has come for seconds: the path may be gone, and may come back.
+    Silent,
+    /// The receiver closed the connection.
     Lost(&'static str),
 }
 
@@ -66,6 +71,7 @@ pub struct Peer {
     channel: Option<Arc<dyn DataChannel>>,
     publisher: Publisher,
     states: watch::Receiver<RTCPeerConnectionState>,
+    gathered: Arc<Notify>,
     lines: mpsc::Receiver<Bytes>,
     /// The session as the endpoint made it.
     pub created: Created,
@@ -151,7 +157,7 @@ async fn attempt(endpoint: &Endpoint, request: &Request) -> Result<Peer, Error> 
             }
             let runtime = tokio::runtime::Handle::current();
             let publisher = Publisher { track, stream, origin: rand::random(), runtime };
-            Ok(Peer { connection, channel, publisher, states, lines, created })
+            Ok(Peer { connection, channel, publisher, states, gathered, lines, created })
         }
         Err(error) => {
             // Without this the library keeps a socket and a task for good.
@@ -186,13 +192,44 @@ impl Peer {
                     let state = *self.states.borrow();
                     match state {
                         _ if changed.is_err() => return Event::Lost("the connection ended"),
-                        RTCPeerConnectionState::Failed => return Event::Lost("the network path broke"),
+                        RTCPeerConnectionState::Disconnected | RTCPeerConnectionState::Failed => return Event::Silent,
                         RTCPeerConnectionState::Closed => return Event::Lost("the receiver closed the connection"),
                         state => tracing::debug!(?state, "connection"),
                     }
                 }
             }
         }
+    }
+
+    /// Completes when the path works, again or still; `false` if the connection has ended instead.
+    pub async fn is_through(&mut self) -> bool {
+        let settled = [RTCPeerConnectionState::Connected, RTCPeerConnectionState::Closed];
+        let state = self.states.wait_for(|state| settled.contains(state)).await;
+        state.is_ok_and(|state| *state == RTCPeerConnectionState::Connected)
+    }
+
+    /// Looks for a path anew, over addresses of this moment, and goes on with the same session (RFC 9725, 4.3.3).
+    ///
+    /// # Errors
+    /// If the server refuses, or no path is found within `limit`. The connection is of no use then.
+    pub async fn restart(&mut self, endpoint: &Endpoint, session: &Url, limit: Duration) -> Result<(), Error> {
+        let internal = |error: webrtc::error::Error| Error::Internal(error.to_string());
+        let deadline = Instant::now() + limit;
+        let offer = self.connection.create_offer(Some(RTCOfferOptions { ice_restart: true })).await;
+        self.connection.set_local_description(offer.map_err(internal)?).await.map_err(internal)?;
+        if tokio::time::timeout(GATHERING_LIMIT, self.gathered.notified()).await.is_err() {
+            tracing::debug!("not every candidate was gathered in time; the restart names those that were");
+        }
+        let local = self.connection.local_description().await.map(|local| local.sdp).unwrap_or_default();
+        let fragment = Fragment::parse(&local).map(|fragment| fragment.restarting(&local));
+        let fragment = fragment.ok_or_else(|| Error::Internal("the restarted side has no ICE credentials".into()))?;
+        let answer = endpoint.restart(session, fragment, limit).await?;
+        let unusable = |problem: String| Error::Answer { url: endpoint.url(), problem };
+        let theirs = Fragment::parse(&answer).ok_or_else(|| unusable("its restart has no ICE credentials".into()))?;
+        let answer = theirs.applied_to(&self.created.answer);
+        let answer = RTCSessionDescription::answer(answer).map_err(|error| unusable(error.to_string()))?;
+        self.connection.set_remote_description(answer).await.map_err(|error| unusable(error.to_string()))?;
+        wait_connected(&mut self.states, deadline, endpoint, limit).await
     }
 
     /// Closes the connection and frees what it holds.
@@ -210,6 +247,8 @@ async fn negotiate(
 ) -> Result<Created, Error> {
     let local = connection.local_description().await;
     let offer = local.ok_or_else(|| Error::Internal("there is no offer".into()))?.sdp;
+    // RFC 9725, 4.4.1: no ports of their own for RTCP, not even as a fallback (RFC 8858).
+    let offer = offer.replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\na=rtcp-mux-only\r\n");
     let mut query = request.query.clone();
     query.pairs.push((query::FIRST_SEQUENCE, stream.first_sequence.to_string()));
     let created = endpoint.post(offer, &query, request.timeout).await?;

@@ -1,15 +1,21 @@
-//! The WHIP client (RFC 9725): an offer in a POST, the end in a DELETE.
+//! The WHIP client (RFC 9725): an offer in a POST, an ICE restart in a PATCH, the end in a DELETE.
 
 use std::{fmt, time::Duration};
 
-use cv_core::whip::{RESULTS_REL, SDP, query};
+use cv_core::whip::{RESULTS_REL, SDP, SDP_FRAGMENT, query};
+use jiff::Timestamp;
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, CONTENT_TYPE, LINK, LOCATION},
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, IF_MATCH, LINK, LOCATION, RETRY_AFTER},
+    redirect::Policy,
 };
 
 /// Answers are a few kilobytes; more is not SDP.
 const MAX_ANSWER: usize = 256 << 10;
+/// Endpoints that one offer is handed on to at most.
+const MAX_REDIRECTS: usize = 5;
+/// A connection that has not been used for longer may lead through a network that is gone.
+const IDLE_CONNECTION: Duration = Duration::from_secs(5);
 
 /// A secret that must not be printed.
 #[derive(Clone)]
@@ -58,6 +64,8 @@ pub enum Error {
         status: StatusCode,
         /// What the server says, or what to check.
         detail: String,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
     },
     /// It answers something that is not WHIP.
     #[error("{url} is no WHIP endpoint: {problem}; cv-receiver's is http://HOST:8080/whip")]
@@ -74,9 +82,23 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Rejected { status, .. } => status.is_server_error(),
+            Self::Rejected { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
             Self::Refused { .. } | Self::NotWhip { .. } => false,
         }
+    }
+
+    /// How long the server wants to be left alone before the next try, where it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether there is no such session any more.
+    pub fn is_gone(&self) -> bool {
+        let gone = [StatusCode::NOT_FOUND, StatusCode::GONE];
+        matches!(self, Self::Rejected { status, .. } if gone.contains(status))
     }
 
     /// Whether the server took offence at the offer itself.
@@ -116,8 +138,11 @@ impl Endpoint {
     pub fn new(url: Url, token: Option<Token>, timeout: Duration) -> Result<Self, reqwest::Error> {
         // webrtc brings ring; HTTPS is to use it, too. A second call changes nothing.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let builder =
-            || Client::builder().connect_timeout(timeout).user_agent(concat!("cv-sender/", env!("CARGO_PKG_VERSION")));
+        let builder = || {
+            let named = Client::builder().user_agent(concat!("cv-sender/", env!("CARGO_PKG_VERSION")));
+            // Redirects are followed here: which of them, and with what, is WHIP's affair.
+            named.connect_timeout(timeout).pool_idle_timeout(IDLE_CONNECTION).redirect(Policy::none())
+        };
         let client = match builder().build() {
             // A small machine may have no root certificates; plain HTTP needs none.
             Err(_no_roots) if url.scheme() == "http" => builder().tls_certs_only([]).build()?,
@@ -140,10 +165,58 @@ impl Endpoint {
     pub async fn post(&self, offer: String, query: &Query, timeout: Duration) -> Result<Created, Error> {
         let mut url = self.url.clone();
         url.query_pairs_mut().extend_pairs(&query.pairs);
-        let request = self.request(Method::POST, url).header(CONTENT_TYPE, SDP).body(offer).timeout(timeout);
+        for _ in 0..=MAX_REDIRECTS {
+            let request = self.request(Method::POST, url.clone()).header(CONTENT_TYPE, SDP).body(offer.clone());
+            let response = request.timeout(timeout).send().await.map_err(|error| self.unreachable(&error))?;
+            match response.status() {
+                status if status.is_success() => return self.created(response).await,
+                status if status.is_redirection() => url = self.handed_on(&url, status, &response)?,
+                status => return Err(self.rejected(status, response).await),
+            }
+        }
+        Err(self.not_whip(format!("it hands an offer on more than {MAX_REDIRECTS} times")))
+    }
+
+    /// Where a redirect leads. Only those that keep method and body are followed (RFC 9725, 4.5).
+    fn handed_on(&self, from: &Url, status: StatusCode, response: &Response) -> Result<Url, Error> {
+        if ![StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT].contains(&status) {
+            return Err(self.not_whip(format!("it redirects with {status}, but an offer is only handed on by 307")));
+        }
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let mut to = location
+            .and_then(|location| from.join(location).ok())
+            .ok_or_else(|| self.not_whip(format!("it redirects with {status}, but not to a URL")))?;
+        if self.token.is_some() && from.scheme() == "https" && to.scheme() != "https" {
+            return Err(self.not_whip("it redirects from https to http, where the token could be read".into()));
+        }
+        if to.query().is_none() {
+            // A balancer that knows hosts and paths only; what is asked for goes along.
+            to.set_query(from.query());
+        }
+        Ok(to)
+    }
+
+    /// Whether there still is a session at `url`. A server that does not take GET has an opinion on it all the same.
+    pub async fn is_alive(&self, url: &Url, timeout: Duration) -> Result<bool, Error> {
+        let request = self.request(Method::GET, url.clone()).timeout(timeout);
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         match response.status() {
-            status if status.is_success() => self.created(response).await,
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(false),
+            status if status.is_server_error() => Err(self.rejected(status, response).await),
+            _ => Ok(true),
+        }
+    }
+
+    /// Restarts ICE of the session at `url` with the credentials and candidates in `fragment`; gives the server's.
+    pub async fn restart(&self, url: &Url, fragment: String, timeout: Duration) -> Result<String, Error> {
+        let request = self.request(Method::PATCH, url.clone()).header(CONTENT_TYPE, SDP_FRAGMENT).header(IF_MATCH, "*");
+        let response = request.body(fragment).timeout(timeout).send().await;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            StatusCode::NO_CONTENT => Err(self.not_whip("it took an ICE restart for new candidates".into())),
+            status if status.is_success() => {
+                bounded_text(response, MAX_ANSWER).await.map_err(|problem| self.not_whip(problem))
+            }
             status => Err(self.rejected(status, response).await),
         }
     }
@@ -203,6 +276,7 @@ impl Endpoint {
     }
 
     async fn rejected(&self, status: StatusCode, response: Response) -> Error {
+        let retry_after = retry_after(response.headers());
         let body = bounded_text(response, 4096).await.unwrap_or_default();
         let said = serde_json::from_str::<serde_json::Value>(&body).ok().and_then(|problem| {
             let text = problem.get("detail").or_else(|| problem.get("error"))?.as_str()?;
@@ -220,7 +294,7 @@ impl Endpoint {
         let url = self.url();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Refused { url, status, detail },
-            _ => Error::Rejected { url, status, detail },
+            _ => Error::Rejected { url, status, detail, retry_after },
         }
     }
 
@@ -249,6 +323,16 @@ fn results_link(entry: &str) -> Option<&str> {
     parameters.contains(RESULTS_REL).then_some(target)
 }
 
+/// Retry-After in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Duration::try_from(date.duration_since(Timestamp::now())).ok()
+}
+
 async fn bounded_text(mut response: Response, limit: usize) -> Result<String, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| format!("its answer broke off: {error}"))? {
@@ -271,6 +355,18 @@ mod tests {
             Some("/cv/session/a/results")
         );
         assert_eq!(results_link("<turn:x>; rel=\"ice-server\""), None);
+    }
+
+    #[test]
+    fn a_pause_may_be_asked_for_in_seconds_or_until_a_date() {
+        let asked = |text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            retry_after(&headers)
+        };
+        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
+        assert!(asked("Sun, 06 Nov 2094 08:49:37 GMT").unwrap() > Duration::from_secs(1 << 20));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:49:37 GMT"), None);
+        assert_eq!(asked("soon"), None);
     }
 
     #[test]
