@@ -3,12 +3,16 @@
 #
 #     scripts/setup.sh            what `cargo build --release` needs
 #     scripts/setup.sh tests      and what scripts/test.sh needs
+#     scripts/setup.sh peers      and the foreign WebRTC programs of tests/interop.rs (Debian, Ubuntu)
 #
 # Looks for programs and headers, not for packages, so what was installed by other means counts.
 # Debian and Ubuntu by apt-get, macOS by Homebrew; elsewhere it lists what is missing. The other
 # scripts source this file, so that a fresh cargo is on their PATH.
 
 setup_rust=1.90 # rust-version in Cargo.toml
+# The foreign programs that interoperability is tested with; apt decides on Chromium and GStreamer.
+setup_peers_python=(aiortc==1.16.0 aioice==0.13.0 aiohttp==3.14.5 av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93)
+setup_peers_node=playwright-core@1.65.1
 
 setup_has() { command -v "$1" > /dev/null 2>&1; }
 setup_say() { echo "setup: $*" >&2; }
@@ -30,18 +34,42 @@ setup_missing_linux() {
     setup_has curl || setup_has cargo || echo 'curl fetches Rust'
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo 'ca-certificates HTTPS, for crates'
     setup_has git || echo 'git tells what a build left behind'
-    if [ "$1" = tests ]; then
-        setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
-        setup_has shellcheck || echo 'shellcheck checks these scripts'
-        setup_has python3 || echo 'python3 runs the benchmark'
-    fi
+    [ "$1" != build ] || return 0
+    setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
+    setup_has shellcheck || echo 'shellcheck checks these scripts'
+    setup_has python3 || echo 'python3 runs the benchmark'
+    setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
+    [ "$1" != peers ] || setup_missing_peers
+}
+
+# What foreign clients and servers come from. GStreamer's Python belongs to the system's interpreter.
+setup_missing_peers() {
+    local name libraries plugins typelibs
+    libraries=/usr/lib/$(uname -m)-linux-gnu
+    plugins=$libraries/gstreamer-1.0
+    typelibs=$libraries/girepository-1.0
+    /usr/bin/python3 -c 'import ensurepip, venv' 2> /dev/null || echo 'python3-venv a folder of its own for aiortc and PyAV'
+    /usr/bin/python3 -c 'import gi' 2> /dev/null || echo 'python3-gi the GStreamer client is Python'
+    [ -e /usr/lib/python3/dist-packages/gi/overrides/Gst.py ] || echo 'python3-gst-1.0 the GStreamer client is Python'
+    for name in Gst-1.0:gstreamer-1.0 GstSdp-1.0:gst-plugins-base-1.0 GstWebRTC-1.0:gst-plugins-bad-1.0; do
+        [ -e "$typelibs/${name%%:*}.typelib" ] || echo "gir1.2-${name#*:} the GStreamer client is Python"
+    done
+    [ -e "$plugins/libgstnice.so" ] || echo 'gstreamer1.0-nice ICE for the GStreamer client'
+    [ -e "$plugins/libgstapp.so" ] || echo 'gstreamer1.0-plugins-base the GStreamer client'
+    [ -e "$plugins/libgstrtp.so" ] || echo 'gstreamer1.0-plugins-good RTP for the GStreamer client'
+    [ -e "$plugins/libgstwebrtc.so" ] || echo 'gstreamer1.0-plugins-bad webrtcbin, the GStreamer client'
+    [ -e "$plugins/libgstx264.so" ] || echo 'gstreamer1.0-plugins-ugly x264 for the GStreamer client'
+    [ -x /usr/bin/chromium ] || echo 'chromium the browser among the clients'
+    setup_has node || echo 'nodejs drives the browser'
+    setup_has npm || echo 'npm fetches what drives the browser'
 }
 
 setup_missing_macos() {
     setup_has nasm || echo 'nasm assembly of the codecs: without it they run three times slower'
-    if [ "$1" = tests ]; then
+    if [ "$1" != build ]; then
         setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
         setup_has shellcheck || echo 'shellcheck checks these scripts'
+        setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
     fi
 }
 
@@ -115,8 +143,26 @@ setup_cargo_tests() {
     cargo install cargo-nextest --locked >&2 || setup_die "cargo-nextest does not install; see https://nexte.st"
 }
 
+# Python and Node packages of the peers, in the target folder: made once, and anew when a version changes.
+setup_peers() {
+    local folder wanted="${setup_peers_python[*]} $setup_peers_node"
+    folder=${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/interop
+    [ "$(cat "$folder/complete" 2> /dev/null)" != "$wanted" ] || return 0
+    setup_say "installing $wanted in $folder: foreign clients and servers to test with"
+    rm -rf "$folder" && mkdir -p "$folder/node" || return
+    # The system's interpreter and packages, since GStreamer's bindings are nowhere else.
+    /usr/bin/python3 -m venv --system-site-packages "$folder/venv" >&2 &&
+        "$folder/venv/bin/pip" install --quiet --ignore-installed "${setup_peers_python[@]}" >&2 ||
+        setup_die "pip could not install ${setup_peers_python[*]}; see above" || return
+    npm install --silent --no-save --prefix "$folder/node" "$setup_peers_node" >&2 ||
+        setup_die "npm could not install $setup_peers_node; see above" || return
+    echo "$wanted" > "$folder/complete"
+}
+
 setup() {
-    setup_system "$1" && setup_cargo && { [ "$1" != tests ] || setup_cargo_tests; }
+    setup_system "$1" && setup_cargo || return
+    [ "$1" = build ] || setup_cargo_tests || return
+    [ "$1" != peers ] || setup_peers
 }
 
 setup "${1:-build}"

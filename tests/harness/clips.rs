@@ -6,11 +6,15 @@ use std::{
     process::Command,
 };
 
+/// The folder with test inputs: `$CV_SHARED`, or `shared` beside the project.
+pub fn shared() -> PathBuf {
+    let default = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").into();
+    std::env::var_os("CV_SHARED").map_or_else(default, PathBuf::from)
+}
+
 /// The clip called `name` in `$CV_SHARED/clips`; says so on stderr if it is missing.
 pub fn clip(name: &str) -> Option<PathBuf> {
-    let default = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").into();
-    let shared: PathBuf = std::env::var_os("CV_SHARED").map_or_else(default, PathBuf::from);
-    let path = shared.join("clips").join(name);
+    let path = shared().join("clips").join(name);
     if !path.exists() {
         skipped(&format!("{} is missing; CV_SHARED names the folder with clips", path.display()));
         return None;

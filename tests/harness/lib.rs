@@ -5,13 +5,16 @@
 //! their command lines and over the network, and judged by their output. Every wait has a limit.
 
 pub mod clips;
+pub mod foreign;
 pub mod front;
 pub mod http;
 pub mod lines;
 pub mod link;
+pub mod peers;
 pub mod program;
 pub mod receiver;
 pub mod sender;
+pub mod streams;
 
 pub use receiver::Receiver;
 pub use sender::{Finished, Sender};
