@@ -29,7 +29,7 @@ fn plain(frames: u32) -> Vec<Unit> {
     streams::staircase("320x240", frames, &PLAIN)
 }
 
-/// Sends `units` as a camera would, the whole in a second, and gives all lines of the session.
+/// Sends `units` and gives all lines of the session.
 fn run(receiver: &Receiver, session: &str, offer: Offer, units: &[Unit]) -> Vec<String> {
     run_packed(receiver, (session, offer), units, PACKED)
 }
@@ -206,12 +206,12 @@ fn single_units_aggregates_and_fragments_give_the_same_results() {
 }
 
 #[test]
-fn a_sender_at_230_pictures_a_second_without_pauses_is_answered_in_full() {
+fn a_sender_without_pauses_is_answered_in_full_or_told_how_many_were_left_out() {
     let receiver = Receiver::start(&[]);
     let units = plain(230).into_iter();
     let units: Vec<Unit> = units.map(|unit| Unit { ticks: unit.ticks * 30 / 230, ..unit }).collect();
-    for (session, query) in [("every", "&mode=every-frame"), ("live", "")] {
-        let mut client = Client::connect(receiver.address, session, Offer { query, ..Offer::default() });
+    for (session, offer) in [("every", Offer::default()), ("live", Offer { query: "", ..Offer::default() })] {
+        let mut client = Client::connect(receiver.address, session, offer);
         units.iter().for_each(|unit| client.send(unit, PACKED));
         settle(&receiver, session, units.len());
         client.end();
@@ -260,7 +260,7 @@ fn real_clips_sent_as_they_are_are_measured_as_ffmpeg_decodes_them() {
         let session = &name[9..12];
         let (units, expected) = (streams::units(&file), streams::brightness(&file, size));
         assert_eq!((units.len(), expected.len()), (frames, frames), "{name}");
-        let all = run(&receiver, session, Offer { query: "&mode=every-frame", ..Offer::default() }, &units);
+        let all = run(&receiver, session, Offer::default(), &units);
         let results = lines::of_type(&all, "result");
         assert_eq!(results.len(), frames, "{name}");
         let mut ticks: Vec<i64> = units.iter().map(|unit| unit.ticks).collect();
@@ -269,7 +269,10 @@ fn real_clips_sent_as_they_are_are_measured_as_ffmpeg_decodes_them() {
             assert!((brightness(result) - expected).abs() < 0.01, "{name}: {expected} expected in {result}");
             let time = result["time"].as_f64().unwrap();
             assert!((time - ticks as f64 / 90_000.0).abs() < 1e-5, "{name}: {ticks} ticks expected in {result}");
-            assert_eq!((result["width"].as_u64(), result["height"].as_u64()), (Some(size.0 as u64), Some(size.1 as u64)));
+            assert_eq!(
+                (result["width"].as_u64(), result["height"].as_u64()),
+                (Some(size.0 as u64), Some(size.1 as u64))
+            );
         }
         assert_closed(&all, frames);
     }
@@ -292,8 +295,12 @@ fn rsa_certificate() -> RTCCertificate {
         output.stdout
     };
     let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
-    openssl(&["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=foreign", "-keyout", key]
-        .into_iter().chain(["-outform", "DER", "-out", certificate]).collect::<Vec<_>>());
+    openssl(
+        &["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=foreign", "-keyout", key]
+            .into_iter()
+            .chain(["-outform", "DER", "-out", certificate])
+            .collect::<Vec<_>>(),
+    );
     let key = openssl(&["pkcs8", "-topk8", "-nocrypt", "-in", key, "-outform", "DER"]);
     let chain = vec![std::fs::read(certificate).unwrap().into()];
     let expires = SystemTime::now() + Duration::from_secs(86_400);
@@ -301,10 +308,12 @@ fn rsa_certificate() -> RTCCertificate {
 }
 
 #[test]
-fn an_offer_that_wants_to_open_dtls_itself_connects() {
+fn an_offer_that_insists_on_its_dtls_role_connects() {
     let receiver = Receiver::start(&[]);
-    let offer = Offer { edit: |sdp| sdp.replace("a=setup:actpass", "a=setup:passive"), ..Offer::default() };
-    assert_staircase(&run(&receiver, "passive", offer, &plain(10)), 10, (320, 240));
+    let active = Offer { edit: |sdp| sdp.replace("a=setup:actpass", "a=setup:active"), ..Offer::default() };
+    assert_staircase(&run(&receiver, "active", active, &plain(10)), 10, (320, 240));
+    let passive = Offer { edit: |sdp| sdp.replace("a=setup:actpass", "a=setup:passive"), ..Offer::default() };
+    assert_staircase(&run(&receiver, "passive", passive, &plain(10)), 10, (320, 240));
 }
 
 #[test]

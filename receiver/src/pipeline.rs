@@ -49,8 +49,8 @@ pub fn start(id: PeerId, wiring: &Wiring) -> Result<Decoding, crate::decode::Err
         Verdict::Missed(identity, cause) => {
             session.tell_blocking(Message::Done(id, order, Outcome::Missed(identity, cause)));
         }
-        Verdict::Nameless => {
-            session.tell_blocking(Message::Done(id, order, Outcome::Nameless));
+        Verdict::Nameless(cause, pictures) => {
+            session.tell_blocking(Message::Done(id, order, Outcome::Nameless(cause, pictures)));
         }
     };
     let session = wiring.session.clone();

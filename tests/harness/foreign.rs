@@ -60,7 +60,7 @@ pub struct Offer {
     pub certificate: Option<RTCCertificate>,
     /// What else happens to the SDP before it is sent.
     pub edit: fn(String) -> String,
-    /// More of the endpoint's query, for example `&mode=every-frame`.
+    /// More of the endpoint's query. Unless told, nothing is dropped, however busy the machine is.
     pub query: &'static str,
 }
 
@@ -86,7 +86,7 @@ impl Default for Offer {
             capture_time: false,
             certificate: None,
             edit: |sdp| sdp,
-            query: "",
+            query: "&mode=every-frame",
         }
     }
 }
@@ -167,8 +167,19 @@ impl Client {
         let (video, audio) = tracks;
         let sequence = FIRST_SEQUENCE;
         Self {
-            runtime, connection, video, audio, channel, heard, tell, address, location, answer, payload_type,
-            capture_time_id, sequence,
+            runtime,
+            connection,
+            video,
+            audio,
+            channel,
+            heard,
+            tell,
+            address,
+            location,
+            answer,
+            payload_type,
+            capture_time_id,
+            sequence,
         }
     }
 

@@ -54,7 +54,9 @@ pub fn units(file: &Path) -> Vec<Unit> {
     command.args(["-bsf:v", "h264_mp4toannexb,h264_metadata=aud=insert", "-f", "h264", "-"]);
     let data = access_units(&run(command));
     let mut command = Command::new("ffprobe");
-    command.args(["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0"]).arg(file);
+    command
+        .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0"])
+        .arg(file);
     let times = String::from_utf8(run(command)).expect("ffprobe prints text");
     let times: Vec<f64> = times.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect();
     assert_eq!(data.len(), times.len(), "each access unit has a time");

@@ -46,6 +46,8 @@ pub enum Work {
     Broken,
     /// A complete unit that the transport had no room for.
     Dropped(Unit),
+    /// So many units without a stamp that it could not even keep in mind one by one.
+    Forgotten(u64),
 }
 
 /// What is known of a picture besides its samples.
@@ -92,8 +94,8 @@ pub enum Verdict {
     Picture(Box<Output>),
     /// It gave none.
     Missed(Identity, Cause),
-    /// It gave none and cannot be named: foreign senders do not number pictures.
-    Nameless,
+    /// It, or so many in a row, gave none and cannot be named: foreign senders do not number pictures.
+    Nameless(Cause, u64),
 }
 
 /// A running decoder.
@@ -177,6 +179,10 @@ impl Decoder {
                 self.close();
                 self.miss(Stamp::find(&unit.access_unit.data), unit.ticks, Cause::Busy);
             }
+            Work::Forgotten(units) => {
+                self.close();
+                self.tell(Verdict::Nameless(Cause::Busy, units));
+            }
         }
     }
 
@@ -239,7 +245,7 @@ impl Decoder {
     fn miss(&mut self, stamp: Option<Stamp>, ticks: i64, cause: Cause) {
         let verdict = match stamp {
             Some(_) => Verdict::Missed(self.identify(stamp, ticks), cause),
-            None => Verdict::Nameless,
+            None => Verdict::Nameless(cause, 1),
         };
         self.tell(verdict);
     }

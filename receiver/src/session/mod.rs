@@ -52,8 +52,8 @@ pub enum Outcome {
     Analyzed(Box<Analyzed>),
     /// Its picture has no result.
     Missed(Identity, Cause),
-    /// It gave no picture and cannot be named.
-    Nameless,
+    /// It, or so many in a row, gave no picture and cannot be named.
+    Nameless(Cause, u64),
 }
 
 /// A picture with its features.

@@ -228,13 +228,16 @@ impl Task {
         let identity = match &outcome {
             Outcome::Analyzed(analyzed) => Some(analyzed.identity),
             Outcome::Missed(identity, _) => Some(*identity),
-            Outcome::Nameless => None,
+            Outcome::Nameless(..) => None,
         };
         // A sender that came back repeats pictures that its decoder needs and that are answered.
         if identity.is_some_and(|identity| identity.frame < self.next) {
             return;
         }
-        self.totals.received += 1;
+        self.totals.received += match outcome {
+            Outcome::Nameless(_, pictures) => pictures,
+            _ => 1,
+        };
         if let Some(identity) = &identity {
             self.account_until(identity);
         }
@@ -244,7 +247,7 @@ impl Task {
                 self.answer(*analyzed);
             }
             Outcome::Missed(identity, cause) => self.gap(identity.frame, identity.frame, cause),
-            Outcome::Nameless => self.totals.count(Cause::Undecodable, 1),
+            Outcome::Nameless(cause, pictures) => self.totals.count(cause, pictures),
         }
     }
 

@@ -18,6 +18,7 @@ use cv_core::{
     mailbox::{self, Refused},
     ntp,
     report::{ClockSource, Packets},
+    stamp::Stamp,
     whip::Mode,
 };
 use rtc::{
@@ -129,7 +130,7 @@ pub(super) struct Ingest {
     writes: VecDeque<TaggedPacket>,
 }
 
-/// Units remembered while the decoder has no room; beyond it their numbers come out as lost.
+/// Units remembered while the decoder has no room; beyond it numbers come out as lost, and units without are counted.
 const MAX_OVERFLOW: usize = 64;
 /// How soon a decoder that had no room is asked again, should nothing else come.
 const OVERFLOW_RETRY: Duration = Duration::from_millis(20);
@@ -245,12 +246,23 @@ impl Ingest {
         let refused = if self.overflow.is_empty() { self.intake.offer(work) } else { Err(Refused::Full(work)) };
         let Err(Refused::Full(work)) = refused else { return };
         if self.overflow.len() == MAX_OVERFLOW {
-            self.overflow.pop_front();
+            self.forget_oldest();
         }
         self.overflow.push_back(match work {
             Work::Unit(unit) => Work::Dropped(unit),
             other => other,
         });
+    }
+
+    /// Makes room for one more: of the two oldest nothing is kept but how many of them only a count accounts for.
+    fn forget_oldest(&mut self) {
+        let units = |work| match work {
+            Work::Dropped(unit) => u64::from(Stamp::find(&unit.access_unit.data).is_none()),
+            Work::Forgotten(units) => units,
+            Work::Unit(_) | Work::Broken => 0,
+        };
+        let forgotten = self.overflow.drain(..2).map(units).sum();
+        self.overflow.push_front(Work::Forgotten(forgotten));
     }
 
     /// Asks the sender for a keyframe when the decoder wants one. In every-frame mode it never does:
