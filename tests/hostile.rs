@@ -9,7 +9,8 @@ use std::{
 
 use cv_tests::{
     Receiver, Sender, http, lines,
-    link::{self, Link, Weather},
+    link::{self, Link},
+    way::Weather,
 };
 
 const SOURCE: [&str; 6] = ["--pattern", "texture:size=320x240", "--frames", "60", "--session", "calm"];

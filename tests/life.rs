@@ -4,14 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use cv_tests::{
-    Receiver, Sender, lines,
-    link::{Link, Weather},
-};
+use cv_tests::{Receiver, Sender, lines, link::Link, way::Weather};
 
 const LONG: [&str; 5] = ["--pattern", "bars:size=320x240", "--duration", "120", "--session"];
 
-const STEADY: Weather = Weather { loss: 0.0, duplicates: 0.0, reordered: 0.0, forged: 0.0, seed: 1 };
+const STEADY: Weather = Weather::CLEAR;
 
 fn start(receiver: &Receiver, session: &str, more: &[&str]) -> Sender {
     Sender::start(&receiver.url(), &[&LONG[..], &[session], more].concat())

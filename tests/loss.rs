@@ -4,10 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use cv_tests::{
-    Receiver, Sender, lines,
-    link::{Link, Weather},
-};
+use cv_tests::{Receiver, Sender, lines, link::Link, way::Weather};
 
 /// Many packets a picture, so that losses meet every part of one.
 const SOURCE: [&str; 8] =

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use cv_core::{annex_b::START_CODE, whip::Mode};
-use cv_receiver::transport::rtp::{AssembledPicture, Assembler, DEFAULT_PATIENCE, Event, Packet};
+use cv_receiver::transport::rtp::{AssembledPicture, Assembler, Event, MOST_PATIENCE, Packet};
 use cv_sender::transport::{history::History, packetize::Packetizer};
 use proptest::{prelude::*, test_runner::TestRng};
 
@@ -241,7 +241,7 @@ proptest! {
         prop_assert!(numbers.len() + simulation.lost <= simulation.sent.len());
         for (at, picture) in &simulation.received {
             // Without markers the next picture has to begin, too.
-            prop_assert!(!simulation.conditions.markers || *at <= picture.last_arrived + DEFAULT_PATIENCE);
+            prop_assert!(!simulation.conditions.markers || *at <= picture.last_arrived + MOST_PATIENCE);
         }
         let gaps = numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
         prop_assert!(gaps <= simulation.lost, "every gap is told");

@@ -14,6 +14,7 @@ pub mod outlet;
 pub mod output;
 pub mod pipeline;
 pub mod progress;
+pub mod rate;
 pub mod results;
 pub mod sender;
 pub mod source;

@@ -118,6 +118,11 @@ impl Outlet {
         self.shared.changed.notify_all();
     }
 
+    /// Whether the encoder's waits have ended for good.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// What the encoder may do now. In every-frame mode waits for a connection and for credit.
     pub fn turn(&self) -> Turn {
         loop {

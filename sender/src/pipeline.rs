@@ -22,12 +22,16 @@ use crate::{
     encode::{self, Encoder},
     framing::{Framing, FramingError},
     outlet::{Outlet, Sent, Turn},
+    rate::{RateControl, Verdict},
     source::{
         self, Source,
         pace::{Pace, Schedule},
     },
     transport::publish::Feedback,
 };
+
+/// Milliseconds of packets that wait at most before the next picture of an every-frame stream is encoded.
+const MOST_BACKLOG: u32 = 500;
 
 /// What the encoder is asked for, apart from what pictures tell by themselves.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +100,7 @@ impl Pipeline {
             feedback,
             mode: capture.mode,
             encoder: None,
+            rate: None,
             next: 0,
         };
         let (report, failed) = std::sync::mpsc::channel();
@@ -178,6 +183,8 @@ struct EncodeStage {
     feedback: Arc<Feedback>,
     mode: Mode,
     encoder: Option<Encoder>,
+    /// Live: what the network allows, for the encoder of the moment.
+    rate: Option<RateControl>,
     /// The number that comes next if nothing is left out.
     next: u64,
 }
@@ -185,6 +192,7 @@ struct EncodeStage {
 impl EncodeStage {
     fn run(&mut self, frames: &mailbox::Receiver<Frame>) -> Result<(), Error> {
         loop {
+            self.let_packets_leave();
             let turn = self.outlet.turn();
             if turn == Turn::End {
                 return Ok(());
@@ -197,14 +205,32 @@ impl EncodeStage {
         }
     }
 
+    /// Where every frame counts and nobody answers there is no credit: what waits to be sent slows the encoder down.
+    fn let_packets_leave(&self) {
+        let waits = || self.feedback.backlog.load(Ordering::Relaxed) > MOST_BACKLOG;
+        while self.mode == Mode::EveryFrame && waits() && !self.outlet.is_closed() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn encode(&mut self, frame: Frame, anew: bool) -> Result<(), Error> {
         let picture = self.framing.apply(&frame.picture)?;
+        self.prepare(&picture)?;
+        let verdict = self.rate.as_mut().map_or(Verdict::Encode(None), |rate| rate.decide(Instant::now()));
+        let Verdict::Encode(bitrate) = verdict else {
+            // A new connection begins with a keyframe, whenever that is.
+            self.feedback.keyframe_wanted.fetch_or(anew, Ordering::Relaxed);
+            return Ok(());
+        };
         let skipped = u32::try_from(frame.number - self.next).unwrap_or(u32::MAX);
         self.next = frame.number + 1;
         let wanted = self.feedback.keyframe_wanted.swap(false, Ordering::Relaxed) || anew;
         // In every-frame mode keyframes come by schedule alone: one more would change what is measured.
         let keyframe = wanted && self.mode == Mode::Live;
-        let encoder = self.encoder_for(&picture)?;
+        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        if let Some(bitrate) = bitrate {
+            encoder.set_bitrate(bitrate);
+        }
         if keyframe {
             encoder.request_keyframe();
         }
@@ -214,15 +240,20 @@ impl EncodeStage {
         Ok(())
     }
 
-    /// The encoder for pictures like this; a new one where the source changed its size.
-    fn encoder_for(&mut self, picture: &Picture) -> Result<&mut Encoder, encode::Error> {
+    /// Sees to an encoder for pictures like this; a new one where the source changed its size.
+    fn prepare(&mut self, picture: &Picture) -> Result<(), encode::Error> {
         let fits =
             |encoder: &Encoder| encoder.options().size == picture.size() && encoder.options().range == picture.range();
-        let encoder = match self.encoder.take().filter(fits) {
-            Some(encoder) => encoder,
-            None => Encoder::new(self.options(picture))?,
-        };
-        Ok(self.encoder.insert(encoder))
+        if self.encoder.as_ref().is_some_and(fits) {
+            return Ok(());
+        }
+        let options = self.options(picture);
+        self.encoder = Some(Encoder::new(options)?);
+        if self.mode == Mode::Live {
+            let feedback = self.feedback.clone();
+            self.rate = Some(RateControl::new(feedback, options.size, options.fps, options.bitrate));
+        }
+        Ok(())
     }
 
     fn options(&self, picture: &Picture) -> encode::Options {

@@ -6,6 +6,7 @@
 //! |---|---|---|---|---|---|
 //! | source → encoder | pictures | 1 | the waiting one is replaced | the source waits | gap `busy` |
 //! | encoder → network | access units | 256 | the encoder waits | credit: 8 pictures in flight | |
+//! | packetizer → socket | packets | 8192 | from 100 ms on pictures are left out | from 500 ms on the encoder waits | gap `busy` |
 //! | sent packets | for retransmission | 4096 | the oldest is forgotten | the same; credit keeps it from filling | |
 //! | network → results | lines | 64 | SCTP slows the receiver down | the same | gap `slow-reader` |
 //! | results → writer | lines | 1024 | reading waits | reading waits | |

@@ -15,6 +15,8 @@ pub mod program;
 pub mod receiver;
 pub mod sender;
 pub mod streams;
+pub mod timeline;
+pub mod way;
 
 pub use receiver::Receiver;
 pub use sender::{Finished, Sender};

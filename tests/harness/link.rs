@@ -2,7 +2,8 @@
 //!
 //! A proxy passes the WHIP requests on and puts the address of its own UDP relay into the answer in
 //! place of the receiver's. The offer's addresses are taken out, so that the receiver, too, learns
-//! of no way but the one through the relay. The relay drops, repeats and reorders.
+//! of no way but the one through the relay. The relay drops, repeats, reorders and delays, has a
+//! bottleneck with a queue of its own in each direction, and can go down altogether.
 
 use std::{
     collections::HashMap,
@@ -16,32 +17,14 @@ use std::{
     time::Duration,
 };
 
-use crate::http;
+use crate::{
+    http,
+    timeline::Timeline,
+    way::{Way, Weather},
+};
 
 /// How often a relay looks up from its socket, and how late a reordered datagram comes at most.
 const PATIENCE: Duration = Duration::from_millis(20);
-
-/// What happens to datagrams, each a share from 0 to 1, in both directions.
-#[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    /// Dropped.
-    pub loss: f64,
-    /// Sent twice.
-    pub duplicates: f64,
-    /// Held back until after the next.
-    pub reordered: f64,
-    /// Followed by a datagram of nonsense from the same address.
-    pub forged: f64,
-    /// Where the chances begin.
-    pub seed: u64,
-}
-
-impl Weather {
-    /// Loss as given, a little of the rest.
-    pub fn with_loss(loss: f64) -> Self {
-        Self { loss, duplicates: 0.01, reordered: 0.01, forged: 0.0, seed: 1 }
-    }
-}
 
 /// What the relay did so far.
 #[derive(Debug, Default)]
@@ -58,10 +41,13 @@ pub struct Link {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     receiver: SocketAddr,
-    weather: Weather,
+    weather: Mutex<Weather>,
+    down: AtomicBool,
     counts: Counts,
+    /// What became of datagrams towards the receiver.
+    timeline: Timeline,
     /// The receiver's media ports that answers named.
     ports: Mutex<Vec<u16>>,
     /// Relays below this number pass nothing on any more.
@@ -79,8 +65,10 @@ impl Link {
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             receiver,
-            weather,
+            weather: Mutex::new(weather),
+            down: AtomicBool::new(false),
             counts: Counts::default(),
+            timeline: Timeline::default(),
             ports: Mutex::default(),
             first_whole: AtomicU64::new(0),
             over: AtomicBool::new(false),
@@ -119,6 +107,29 @@ impl Link {
         self.shared.first_whole.store(self.media_ports().len() as u64, Ordering::Relaxed);
     }
 
+    /// Lets nothing through any more, in either direction.
+    pub fn down(&self) {
+        self.shared.down.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends [`Self::down`].
+    pub fn up(&self) {
+        self.shared.down.store(false, Ordering::Relaxed);
+    }
+
+    /// Changes the weather from the next datagram on.
+    ///
+    /// # Panics
+    /// If a thread of the link has.
+    pub fn set(&self, weather: Weather) {
+        *self.shared.weather.lock().expect("nobody panics while holding it") = weather;
+    }
+
+    /// What became of datagrams towards the receiver, and when.
+    pub fn timeline(&self) -> &Timeline {
+        &self.shared.timeline
+    }
+
     /// What happened on it.
     pub fn counts(&self) -> &Counts {
         &self.shared.counts
@@ -134,12 +145,32 @@ impl Drop for Link {
 }
 
 impl Shared {
-    fn over(&self) -> bool {
+    pub(crate) fn over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn weather(&self) -> Weather {
+        *self.weather.lock().expect("nobody panics while holding it")
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// Whether relay number `relay` passes anything on.
+    pub(crate) fn is_up(&self, relay: u64) -> bool {
+        !self.down.load(Ordering::Relaxed) && relay >= self.first_whole.load(Ordering::Relaxed)
     }
 
     /// Passes one request on.
     fn proxy(self: &Arc<Self>, mut stream: TcpStream) {
+        if self.down.load(Ordering::Relaxed) {
+            return;
+        }
         let mut reader = BufReader::new(stream.try_clone().expect("a socket can be shared"));
         let head = http::read_head(&mut reader);
         let length = http::field(&head, "content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
@@ -206,7 +237,7 @@ impl Shared {
 
     /// Takes datagrams from senders, gives each sender a socket of its own towards `target`.
     fn forward(self: &Arc<Self>, front: &UdpSocket, target: SocketAddr, relay: u64) {
-        let mut ways: HashMap<SocketAddr, (Arc<UdpSocket>, Direction)> = HashMap::new();
+        let mut ways: HashMap<SocketAddr, (Arc<UdpSocket>, Way)> = HashMap::new();
         let mut buffer = [0; 2048];
         while !self.over() {
             let Ok((length, sender)) = front.recv_from(&mut buffer) else {
@@ -218,16 +249,16 @@ impl Shared {
                 let back = Arc::new(socket());
                 let front = front.try_clone().expect("a socket can be shared");
                 let (shared, from) = (self.clone(), back.clone());
-                let answers = Direction::new(self, front, sender, (relay, 2 * count + 1));
+                let answers = Way::new(self, front, sender, (relay, 2 * count + 1));
                 thread::spawn(move || shared.backward(&from, answers));
                 let out = back.try_clone().expect("a socket can be shared");
-                (back, Direction::new(self, out, target, (relay, 2 * count)))
+                (back, Way::new(self, out, target, (relay, 2 * count)))
             });
             direction.pass(&buffer[..length]);
         }
     }
 
-    fn backward(&self, from: &UdpSocket, mut direction: Direction) {
+    fn backward(&self, from: &UdpSocket, mut direction: Way) {
         let mut buffer = [0; 2048];
         while !self.over() {
             match from.recv_from(&mut buffer) {
@@ -235,68 +266,6 @@ impl Shared {
                 Err(_nothing_yet) => direction.flush(),
             }
         }
-    }
-}
-
-/// One direction of one sender's traffic.
-struct Direction {
-    shared: Arc<Shared>,
-    socket: UdpSocket,
-    to: SocketAddr,
-    relay: u64,
-    chances: u64,
-    held: Option<Vec<u8>>,
-}
-
-impl Direction {
-    fn new(shared: &Arc<Shared>, socket: UdpSocket, to: SocketAddr, (relay, number): (u64, u64)) -> Self {
-        let chances = shared.weather.seed.wrapping_mul(1000).wrapping_add(100 * relay + number);
-        Self { shared: shared.clone(), socket, to, relay, chances, held: None }
-    }
-
-    fn pass(&mut self, datagram: &[u8]) {
-        let weather = self.shared.weather;
-        if self.relay < self.shared.first_whole.load(Ordering::Relaxed) {
-            return;
-        }
-        if self.happens(weather.loss) {
-            self.shared.counts.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        if self.held.is_none() && self.happens(weather.reordered) {
-            self.held = Some(datagram.to_vec());
-            return;
-        }
-        self.send(datagram);
-        if self.happens(weather.duplicates) {
-            self.send(datagram);
-        }
-        self.flush();
-        if self.happens(weather.forged) {
-            let nonsense = nonsense(self.chances);
-            self.send(&nonsense);
-        }
-    }
-
-    fn flush(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.send(&held);
-        }
-    }
-
-    fn send(&self, datagram: &[u8]) {
-        // A closed port at the other end is no concern of a network.
-        drop(self.socket.send_to(datagram, self.to));
-        self.shared.counts.passed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Splitmix64: the same chances in every run.
-    fn happens(&mut self, share: f64) -> bool {
-        self.chances = self.chances.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.chances;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / ((1u64 << 53) as f64) < share
     }
 }
 

@@ -21,6 +21,7 @@ use webrtc::{
 };
 
 use super::{
+    arrivals,
     ingest::Ingest,
     offer::Offer,
     peer::PeerError,
@@ -139,7 +140,12 @@ fn media_engine() -> Result<MediaEngine, webrtc::error::Error> {
         clock_rate: 90_000,
         channels: 0,
         sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
-        rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
+        rtcp_feedback: vec![
+            feedback("nack", ""),
+            feedback("nack", "pli"),
+            feedback("ccm", "fir"),
+            feedback("transport-cc", ""),
+        ],
     };
     engine.register_codec(RTCRtpCodecParameters { rtp_codec: h264, payload_type: 102 }, RtpCodecKind::Video)?;
     // Some clients give up on an answer that rejects their audio, so it is taken and dropped.
@@ -151,8 +157,13 @@ fn media_engine() -> Result<MediaEngine, webrtc::error::Error> {
         rtcp_feedback: vec![],
     };
     engine.register_codec(RTCRtpCodecParameters { rtp_codec: opus, payload_type: 111 }, RtpCodecKind::Audio)?;
-    let capture_time = RTCRtpHeaderExtensionCapability { uri: ntp::ABS_CAPTURE_TIME.into() };
-    engine.register_header_extension(capture_time, RtpCodecKind::Video, None)?;
+    for uri in [ntp::ABS_CAPTURE_TIME, arrivals::URI] {
+        engine.register_header_extension(
+            RTCRtpHeaderExtensionCapability { uri: uri.into() },
+            RtpCodecKind::Video,
+            None,
+        )?;
+    }
     Ok(engine)
 }
 

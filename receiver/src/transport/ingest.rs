@@ -34,7 +34,10 @@ use rtc::{
     shared::{TransportContext, error::Error},
 };
 
-use super::rtp::{AssembledPicture, Assembler, Event, Packet};
+use super::{
+    arrivals::{self, Arrivals},
+    rtp::{AssembledPicture, Assembler, Event, Packet},
+};
 use crate::decode::{Unit, Work};
 
 /// A keyframe costs twenty pictures' worth of bits: ask again only when the last request must have been lost.
@@ -110,6 +113,8 @@ impl Intake {
 struct Stream {
     ssrc: u32,
     capture_time_id: Option<u8>,
+    /// Where packets carry their number on the connection.
+    number_id: Option<u8>,
 }
 
 pub(super) struct Ingest {
@@ -117,6 +122,8 @@ pub(super) struct Ingest {
     mode: Mode,
     stream: Option<Stream>,
     assembler: Assembler,
+    /// What the sender is told of arrivals, where it numbers its packets.
+    arrivals: Arrivals,
     /// Set by the decoder when only a keyframe helps.
     wants_keyframe: Arc<AtomicBool>,
     keyframe_asked: Option<Instant>,
@@ -147,6 +154,7 @@ impl Ingest {
                 Some(first) => assembler.with_first(first),
                 None => assembler,
             },
+            arrivals: Arrivals::new(Instant::now()),
             wants_keyframe,
             keyframe_asked: None,
             overflow: VecDeque::new(),
@@ -165,6 +173,14 @@ impl Ingest {
             .capture_time_id
             .and_then(|id| packet.header.get_extension(id))
             .and_then(|value| Some(u64::from_be_bytes(*value.first_chunk()?)));
+        let number = stream.number_id.and_then(|id| packet.header.get_extension(id));
+        if let Some(number) = number.and_then(|value| Some(u16::from_be_bytes(*value.first_chunk()?))) {
+            self.arrivals.note(number, now);
+        }
+        let (ssrc, complete) = (stream.ssrc, packet.header.marker);
+        if let Some(report) = self.arrivals.report(now, complete, ssrc) {
+            self.send(now, Box::new(report));
+        }
         self.assembler.push(Packet {
             sequence: packet.header.sequence_number,
             timestamp: packet.header.timestamp,
@@ -269,7 +285,8 @@ impl Ingest {
     /// what is missing arrives, and a picture encoded again would have other pixels.
     fn ask_for_keyframe(&mut self, now: Instant) {
         let Some(stream) = &self.stream else { return };
-        let due = self.keyframe_asked.is_none_or(|asked| now.saturating_duration_since(asked) >= KEYFRAME_INTERVAL);
+        let interval = KEYFRAME_INTERVAL.max(self.assembler.round_trip() * 3 / 2);
+        let due = self.keyframe_asked.is_none_or(|asked| now.saturating_duration_since(asked) >= interval);
         if self.mode == Mode::EveryFrame || !due || !self.wants_keyframe.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -335,12 +352,16 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Ingest {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        let ssrc = self.stream.as_ref().map_or(0, |stream| stream.ssrc);
+        if let Some(report) = self.arrivals.report(now, false, ssrc) {
+            self.send(now, Box::new(report));
+        }
         self.advance(now);
         Ok(())
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
-        [self.assembler.next_wakeup(), self.retry].into_iter().flatten().min()
+        [self.assembler.next_wakeup(), self.arrivals.next_wakeup(), self.retry].into_iter().flatten().min()
     }
 }
 
@@ -350,11 +371,15 @@ impl Interceptor for Ingest {
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
 
     fn bind_remote_stream(&mut self, info: &StreamInfo) {
-        let extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == ntp::ABS_CAPTURE_TIME);
+        let id = |uri: &str| {
+            let extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == uri)?;
+            u8::try_from(extension.id).ok().filter(|id| *id > 0)
+        };
         if info.mime_type.eq_ignore_ascii_case("video/h264") && self.stream.is_none() {
             self.stream = Some(Stream {
                 ssrc: info.ssrc,
-                capture_time_id: extension.and_then(|extension| u8::try_from(extension.id).ok()),
+                capture_time_id: id(ntp::ABS_CAPTURE_TIME),
+                number_id: id(arrivals::URI),
             });
         }
     }

@@ -5,6 +5,8 @@ pub mod peer;
 pub mod rtp;
 pub mod whip;
 
+mod arrivals;
 mod connection;
 mod ingest;
+mod repeat;
 mod socket;

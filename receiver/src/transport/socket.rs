@@ -22,6 +22,8 @@ use webrtc::runtime::{
     Transmit,
 };
 
+use super::repeat::Repeating;
+
 /// Bytes that the system may keep of one connection while its task is busy.
 const RECEIVE_BUFFER: usize = 2 << 20;
 /// Datagrams kept back before the connection is up: several pictures' worth.
@@ -86,7 +88,7 @@ impl Runtime for CuredRuntime {
         if let Err(error) = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER) {
             tracing::debug!(%error, "the socket keeps its receive buffer");
         }
-        let inner = TokioRuntime.wrap_udp_socket(socket)?;
+        let inner = Arc::new(Repeating::new(TokioRuntime.wrap_udp_socket(socket)?));
         Ok(Arc::new(CuredSocket { inner, up: self.up.clone(), held: Mutex::default() }))
     }
 

@@ -48,6 +48,9 @@ trait Engine: Send {
     ///
     /// One picture in, one access unit out: no delay, no reordering, nothing skipped.
     fn encode(&mut self, picture: &Picture, pts: Timestamp, keyframe: bool, out: &mut Vec<u8>) -> Result<(), String>;
+
+    /// Aims at another bitrate from the next picture on; `false` if it cannot now.
+    fn set_bitrate(&mut self, bitrate: u32) -> bool;
 }
 
 /// An engine's name and constructor.
@@ -94,6 +97,13 @@ impl Encoder {
     /// Makes the next picture a keyframe, whatever the schedule says.
     pub fn request_keyframe(&mut self) {
         self.until_keyframe = 0;
+    }
+
+    /// Aims at `bitrate` bits a second from the next picture on.
+    pub fn set_bitrate(&mut self, bitrate: u32) {
+        if !self.engine.set_bitrate(bitrate) {
+            tracing::debug!(bitrate, "the encoder keeps its bitrate");
+        }
     }
 
     /// Encodes `frame`, whose picture has the size of the options; `skipped` pictures just before it were left out.

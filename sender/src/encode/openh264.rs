@@ -59,6 +59,19 @@ fn hush(encoder: &mut Encoder) {
     tracing::trace!(?status, "quiet codec");
 }
 
+/// Asks a running encoder for another bitrate; `false` if it has not begun or does not want to.
+#[allow(unsafe_code, reason = "the wrapper has no safe way to set this option")]
+fn set_bitrate(encoder: &mut Encoder, bitrate: u32) -> bool {
+    let mut wanted = openh264_sys2::SBitrateInfo {
+        iLayer: openh264_sys2::SPATIAL_LAYER_ALL,
+        iBitrate: i32::try_from(bitrate).unwrap_or(i32::MAX),
+    };
+    let option = openh264_sys2::ENCODER_OPTION_BITRATE;
+    // SAFETY: the option takes a pointer to this struct and copies what it needs.
+    let status = unsafe { encoder.raw_api().set_option(option, (&raw mut wanted).cast()) };
+    status == 0
+}
+
 impl Engine for OpenH264 {
     fn encode(&mut self, picture: &Picture, pts: Timestamp, keyframe: bool, out: &mut Vec<u8>) -> Result<(), String> {
         // The first picture is a keyframe by itself; forcing needs an encoder that has begun.
@@ -74,6 +87,10 @@ impl Engine for OpenH264 {
             return Err("the encoder gave nothing for a picture".into());
         }
         Ok(())
+    }
+
+    fn set_bitrate(&mut self, bitrate: u32) -> bool {
+        self.started && set_bitrate(&mut self.encoder, bitrate)
     }
 }
 

@@ -26,7 +26,10 @@ use webrtc::{
     },
 };
 
-use super::publish::{Publish, StreamId};
+use super::{
+    publish::{Publish, StreamId},
+    twcc,
+};
 
 /// Where our sockets bind: loopback for a receiver on this machine, every interface for the others.
 const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "0.0.0.0:0"];
@@ -56,8 +59,13 @@ pub(super) async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn 
     let mut engine = MediaEngine::default();
     engine
         .register_codec(RTCRtpCodecParameters { rtp_codec: h264(), payload_type: PAYLOAD_TYPE }, RtpCodecKind::Video)?;
-    let capture_time = RTCRtpHeaderExtensionCapability { uri: ntp::ABS_CAPTURE_TIME.into() };
-    engine.register_header_extension(capture_time, RtpCodecKind::Video, None)?;
+    for uri in [ntp::ABS_CAPTURE_TIME, twcc::URI] {
+        engine.register_header_extension(
+            RTCRtpHeaderExtensionCapability { uri: uri.into() },
+            RtpCodecKind::Video,
+            None,
+        )?;
+    }
     let settings = SettingEngineBuilder::new()
         .with_include_loopback_candidate(true)
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
@@ -88,7 +96,12 @@ fn h264() -> RTCRtpCodec {
         clock_rate: 90_000,
         channels: 0,
         sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
-        rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
+        rtcp_feedback: vec![
+            feedback("nack", ""),
+            feedback("nack", "pli"),
+            feedback("ccm", "fir"),
+            feedback("transport-cc", ""),
+        ],
     }
 }
 

@@ -28,6 +28,11 @@ impl<T> History<T> {
         Self { slots: (0..capacity).map(|_| None).collect(), min_interval }
     }
 
+    /// Changes the least time between two repetitions of a packet.
+    pub fn set_min_interval(&mut self, min_interval: Duration) {
+        self.min_interval = min_interval;
+    }
+
     /// Remembers a packet that is being sent for the first time, in place of the oldest one.
     pub fn insert(&mut self, sequence: u16, packet: T) {
         let slot = self.slot(sequence);

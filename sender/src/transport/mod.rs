@@ -1,9 +1,12 @@
 //! The network side: an offer to a WHIP endpoint, access units out, results back.
 
 mod connection;
+mod estimate;
 mod fragment;
 pub mod history;
+mod pacer;
 pub mod packetize;
 pub mod peer;
 pub mod publish;
+mod twcc;
 pub mod whip;

@@ -2,8 +2,9 @@
 //!
 //! An interceptor of the WebRTC library: it is given one packet that carries a whole access unit
 //! and puts the real packets in its place, so that a picture costs one hand-over to the network
-//! task and leaves in one burst. It keeps what it sent, answers NACKs (RFC 4585, 6.2.1) from that,
-//! and passes on requests for keyframes.
+//! task and leaves in one burst where the path allows. It keeps what it sent, answers NACKs
+//! (RFC 4585, 6.2.1) from that, and passes on requests for keyframes. What the receiver says of
+//! arrivals sets the pace at which packets leave, and tells the encoder how much it may make.
 
 use std::{
     collections::VecDeque,
@@ -21,25 +22,40 @@ use rtc::{
     rtcp::{
         payload_feedbacks::{full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication},
         receiver_report::ReceiverReport,
-        transport_feedbacks::transport_layer_nack::TransportLayerNack,
+        reception_report::ReceptionReport,
+        transport_feedbacks::{transport_layer_cc::TransportLayerCc, transport_layer_nack::TransportLayerNack},
     },
     rtp,
     sansio::Protocol,
     shared::{TransportContext, error::Error},
 };
 
-use super::{history::History, packetize::Packetizer};
+use super::{
+    estimate::{self, Estimator},
+    history::History,
+    pacer::{Pacer, Released},
+    packetize::Packetizer,
+    twcc::{self, SendLog},
+};
 
 /// Payload bytes of a packet: with SRTP, UDP and IPv6 it stays below any path's MTU of 1280.
 const MAX_PAYLOAD: usize = 1180;
 /// Packets kept for retransmission: more than a second of 20 Mbit/s.
 const HISTORY: usize = 4096;
-/// A packet asked for twice within this time is asked for once too often.
+/// Packets that may wait to leave; a picture that finds so many is not sent. Live, the encoder stops
+/// long before; where every frame counts, credit does.
+const WAITING: usize = 8192;
+/// A packet asked for twice within this time is asked for once too often; a round trip is, too.
 const RESEND_INTERVAL: Duration = Duration::from_millis(5);
-/// When nothing was answered for this long the last packet is sent again: if it was lost, no later
-/// one shows the receiver that it is missing. Doubles up to the limit.
+/// When nothing was heard of the last packet for this long, or for the time it takes, another one
+/// follows: if the last one was lost, no later one shows the receiver that it is missing. Doubles
+/// up to the limit, which bounds how long the end of an outage goes unnoticed.
 const PROBE_AFTER: Duration = Duration::from_millis(60);
-const PROBE_LIMIT: Duration = Duration::from_secs(1);
+const PROBE_LIMIT: Duration = Duration::from_millis(250);
+/// Silence of a receiver that reports arrivals every 50 ms: nothing gets through.
+const OUTAGE: Duration = Duration::from_millis(500);
+/// Bytes of a packet beside its payload: RTP with extensions, SRTP's tag, UDP and IP.
+const OVERHEAD: usize = 12 + 12 + 10 + 8 + 20;
 
 /// What the receiver's feedback says, and what was sent. Shared between the network task and the encoder.
 #[derive(Debug, Default)]
@@ -56,6 +72,14 @@ pub struct Feedback {
     pub resent: AtomicU64,
     /// Packets that the receiver reports as lost on the way, repaired or not.
     pub lost: AtomicU32,
+    /// Bits a second that the path takes; 0 while nothing is known of it.
+    pub rate: AtomicU64,
+    /// Milliseconds that the packets which wait to be sent will take.
+    pub backlog: AtomicU32,
+    /// Nothing is heard of what was sent.
+    pub out: AtomicBool,
+    /// Pictures that found too many packets waiting.
+    pub refused: AtomicU64,
 }
 
 /// What identifies the stream on the wire.
@@ -89,7 +113,14 @@ pub(super) struct Publish {
     sequence: u16,
     history: History<rtp::Packet>,
     capture_time_id: Option<u8>,
-    /// When to send the last packet again, and how long to wait after that.
+    /// The header extension for numbers on the connection; `None` if the receiver reports no arrivals.
+    number_id: Option<u8>,
+    pacer: Pacer<rtp::Packet>,
+    log: SendLog,
+    estimator: Estimator,
+    /// Whether nothing is heard of what was sent.
+    out: bool,
+    /// When to probe, and how long to wait after that.
     probe: Option<(Instant, Duration)>,
     last: Option<rtp::Packet>,
     reads: VecDeque<TaggedPacket>,
@@ -98,6 +129,10 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn new(stream: StreamId, feedback: Arc<Feedback>) -> Self {
+        // What another connection left behind.
+        feedback.rate.store(0, Ordering::Relaxed);
+        feedback.backlog.store(0, Ordering::Relaxed);
+        feedback.out.store(false, Ordering::Relaxed);
         Self {
             stream,
             feedback,
@@ -105,6 +140,11 @@ impl Publish {
             sequence: stream.first_sequence,
             history: History::new(HISTORY, RESEND_INTERVAL),
             capture_time_id: None,
+            number_id: None,
+            pacer: Pacer::new(2.0 * estimate::START),
+            log: SendLog::new(Instant::now()),
+            estimator: Estimator::new(),
+            out: false,
             probe: None,
             last: None,
             reads: VecDeque::new(),
@@ -113,41 +153,66 @@ impl Publish {
     }
 
     /// Puts the real packets in the place of a carrier.
-    fn unpack(&mut self, carrier: &TaggedPacket, packet: &rtp::Packet) {
-        let Some((capture_time, access_unit)) = packet.payload.split_at_checked(8) else { return };
+    fn unpack(&mut self, now: Instant, carrier: &rtp::Packet) {
+        if self.pacer.len() >= WAITING {
+            self.feedback.refused.fetch_add(1, Ordering::Relaxed);
+            self.feedback.keyframe_wanted.store(true, Ordering::Relaxed);
+            return;
+        }
+        let Some((capture_time, access_unit)) = carrier.payload.split_at_checked(8) else { return };
         let payloads = self.packetizer.packetize(access_unit);
         let last = payloads.len().saturating_sub(1);
         for (index, payload) in payloads.into_iter().enumerate() {
-            let mut header =
-                rtp::Header { sequence_number: self.sequence, marker: index == last, ..packet.header.clone() };
-            self.sequence = self.sequence.wrapping_add(1);
+            let mut header = rtp::Header { marker: index == last, ..carrier.header.clone() };
             // The last packet completes the picture, so its capture time rides on it.
             if let Some(id) = self.capture_time_id.filter(|_| index == last)
                 && let Err(error) = header.set_extension(id, Bytes::copy_from_slice(capture_time))
             {
                 tracing::debug!(%error, "no abs-capture-time on a packet");
             }
-            let packet = rtp::Packet { header, payload };
-            self.history.insert(packet.header.sequence_number, packet.clone());
-            self.last = Some(packet.clone());
-            self.count(&packet);
-            self.writes.push_back(TaggedPacket {
-                message: AttributedPacket::new(AnyPacket::Rtp(packet)),
-                now: carrier.now,
-                transport: carrier.transport,
-            });
+            self.enqueue(rtp::Packet { header, payload });
         }
-        self.probe = Some((carrier.now + PROBE_AFTER, PROBE_AFTER));
+        self.release(now);
     }
 
-    fn count(&self, packet: &rtp::Packet) {
+    /// Gives a new packet its sequence number and its place in the queue.
+    fn enqueue(&mut self, mut packet: rtp::Packet) {
+        packet.header.sequence_number = self.sequence;
+        self.sequence = self.sequence.wrapping_add(1);
+        let bytes = packet.payload.len() + OVERHEAD;
+        self.pacer.push(packet, bytes);
+    }
+
+    /// Lets packets go whose time has come.
+    fn release(&mut self, now: Instant) {
+        let mut sent = false;
+        while let Some(released) = self.pacer.pop(now) {
+            self.transmit(now, released);
+            sent = true;
+        }
+        if sent {
+            self.probe = Some((now + self.probe_after(), self.probe_after()));
+        }
+        let backlog = self.pacer.backlog().as_millis() as u32;
+        self.feedback.backlog.store(backlog, Ordering::Relaxed);
+    }
+
+    fn transmit(&mut self, now: Instant, released: Released<rtp::Packet>) {
+        let Released { mut packet, bytes, again } = released;
         self.feedback.packets.fetch_add(1, Ordering::Relaxed);
         self.feedback.bytes.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
-    }
-
-    fn send_again(&mut self, now: Instant, packet: rtp::Packet) {
-        self.count(&packet);
-        self.feedback.resent.fetch_add(1, Ordering::Relaxed);
+        if again {
+            self.feedback.resent.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.history.insert(packet.header.sequence_number, packet.clone());
+            self.last = Some(packet.clone());
+        }
+        if let Some(id) = self.number_id {
+            let number = self.log.stamp(now, bytes, again).to_be_bytes();
+            if let Err(error) = packet.header.set_extension(id, Bytes::copy_from_slice(&number)) {
+                tracing::debug!(%error, "no transport-wide number on a packet");
+            }
+        }
         let message = AttributedPacket::new(AnyPacket::Rtp(packet));
         self.writes.push_back(TaggedPacket { now, transport: TransportContext::default(), message });
     }
@@ -156,9 +221,11 @@ impl Publish {
         let sequences = nack.nacks.iter().flat_map(|pair| *pair);
         for sequence in sequences.take(HISTORY) {
             if let Some(packet) = self.history.resend(sequence, now).cloned() {
-                self.send_again(now, packet);
+                let bytes = packet.payload.len() + OVERHEAD;
+                self.pacer.push_again(packet, bytes);
             }
         }
+        self.release(now);
     }
 
     fn hear(&mut self, now: Instant, message: &TaggedPacket) {
@@ -167,29 +234,116 @@ impl Publish {
             let packet = packet.as_any();
             if let Some(nack) = packet.downcast_ref::<TransportLayerNack>() {
                 self.answer(now, nack);
+            } else if let Some(feedback) = packet.downcast_ref::<TransportLayerCc>() {
+                self.hear_arrivals(now, feedback);
             } else if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
                 self.feedback.keyframe_wanted.store(true, Ordering::Relaxed);
             } else if let Some(report) = packet.downcast_ref::<ReceiverReport>()
                 && let Some(ours) = report.reports.iter().find(|block| block.ssrc == self.stream.ssrc)
             {
                 self.feedback.lost.store(ours.total_lost & 0x7f_ffff, Ordering::Relaxed);
+                self.hear_report(now, ours);
             }
         }
     }
 
-    /// Sends the last packet again if answers are due and none came.
-    fn probe(&mut self, now: Instant) {
-        let Some((at, pause)) = self.probe.filter(|(at, _)| now >= *at) else { return };
-        if self.feedback.unanswered.load(Ordering::Relaxed) == 0 {
-            self.probe = None;
+    /// What arrived, from a receiver that tells.
+    fn hear_arrivals(&mut self, now: Instant, feedback: &TransportLayerCc) {
+        let arrivals = self.log.read(feedback);
+        let micros = self.log.micros(now);
+        if !arrivals.is_empty() && std::mem::take(&mut self.out) {
+            self.feedback.out.store(false, Ordering::Relaxed);
+            self.log.forgive();
+            self.estimator.resume(micros);
+            // Live, what was lost meanwhile is not asked for any more.
+            self.feedback.keyframe_wanted.store(true, Ordering::Relaxed);
+        }
+        let fates = self.log.settle();
+        self.estimator.hear(micros, &arrivals, (fates.arrived, fates.lost));
+        self.follow(now);
+    }
+
+    /// Losses and the round trip, from a receiver that tells no more than these.
+    fn hear_report(&mut self, now: Instant, report: &ReceptionReport) {
+        if self.hears_arrivals() {
             return;
         }
-        let pause = (pause * 2).min(PROBE_LIMIT);
+        let micros = self.log.micros(now);
+        self.estimator.hear_report(micros, f64::from(report.fraction_lost) / 256.0);
+        if report.last_sender_report != 0 {
+            // RFC 3550, 6.4.1: the middle 32 bits of NTP times, in 1/65536 s.
+            let middle = (ntp::from_time(SystemTime::now()) >> 16) as u32;
+            let trip = middle.wrapping_sub(report.last_sender_report).wrapping_sub(report.delay);
+            self.estimator.see_round_trip(micros, i64::from(trip as i32) * 15_625 / 1024);
+        }
+        self.follow(now);
+    }
+
+    /// Brings the pace into line with the estimate.
+    fn follow(&mut self, now: Instant) {
+        self.pacer.set_rate(now, self.estimator.pacing());
+        self.feedback.rate.store(self.estimator.rate() as u64, Ordering::Relaxed);
+        if let Some(trip) = self.estimator.round_trip() {
+            self.history.set_min_interval(RESEND_INTERVAL.max(trip * 4 / 5));
+        }
+        self.release(now);
+    }
+
+    /// How long nothing may be heard of the last packet.
+    fn probe_after(&self) -> Duration {
+        PROBE_AFTER.max(self.estimator.round_trip().unwrap_or_default() * 3 / 2)
+    }
+
+    /// Sends something if nothing was heard of the last packets.
+    fn probe(&mut self, now: Instant) {
+        self.note_outage(now);
+        let Some((at, pause)) = self.probe.filter(|(at, _)| now >= *at) else { return };
+        let reported = self.hears_arrivals();
+        let unheard = match reported {
+            true => self.log.unheard_since().is_some(),
+            false => self.feedback.unanswered.load(Ordering::Relaxed) > 0,
+        };
+        let Some(last) = self.last.as_ref().filter(|_| unheard) else {
+            self.probe = None;
+            return;
+        };
+        let probe = match reported {
+            // A packet without a picture: unlike a copy it is always news to the receiver, so it is reported.
+            true => {
+                let header = rtp::Header { marker: false, sequence_number: self.sequence, ..bare(&last.header) };
+                self.sequence = self.sequence.wrapping_add(1);
+                rtp::Packet { header, payload: Bytes::new() }
+            }
+            false => last.clone(),
+        };
+        let again = !reported;
+        let bytes = probe.payload.len() + OVERHEAD;
+        // Past the queue, in which media may wait for an outage to end.
+        self.transmit(now, Released { packet: probe, bytes, again });
+        let pause = (pause * 2).min(PROBE_LIMIT.max(self.probe_after()));
         self.probe = Some((at.max(now) + pause, pause));
-        if let Some(last) = self.last.clone() {
-            self.send_again(now, last);
+    }
+
+    /// Whether the receiver told of arrivals so far. One that agreed to and never does is no outage.
+    fn hears_arrivals(&self) -> bool {
+        self.number_id.is_some() && self.log.has_heard()
+    }
+
+    /// Notes the beginning of an outage, once: another connection may have taken over since.
+    fn note_outage(&mut self, now: Instant) {
+        let limit = OUTAGE + self.estimator.round_trip().unwrap_or_default() * 2;
+        let silent = self.log.unheard_since().is_some_and(|since| now >= since + limit);
+        if !self.out && silent && self.hears_arrivals() {
+            self.out = true;
+            self.feedback.out.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// A packet's header without its extensions.
+fn bare(header: &rtp::Header) -> rtp::Header {
+    let (ssrc, timestamp, payload_type) = (header.ssrc, header.timestamp, header.payload_type);
+    rtp::Header { version: 2, ssrc, timestamp, payload_type, ..rtp::Header::default() }
 }
 
 impl Protocol<TaggedPacket, TaggedPacket, ()> for Publish {
@@ -211,7 +365,9 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Publish {
 
     fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
         match &message.message.packet {
-            AnyPacket::Rtp(packet) if packet.header.ssrc == self.stream.ssrc => self.unpack(&message, packet),
+            AnyPacket::Rtp(packet) if packet.header.ssrc == self.stream.ssrc => {
+                self.unpack(message.now, packet);
+            }
             _ => self.writes.push_back(message),
         }
         Ok(())
@@ -222,19 +378,25 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Publish {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        self.release(now);
         self.probe(now);
         Ok(())
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
-        self.probe.map(|(at, _)| at)
+        self.probe.map(|(at, _)| at).into_iter().chain(self.pacer.next()).min()
     }
 }
 
 impl Interceptor for Publish {
     fn bind_local_stream(&mut self, info: &StreamInfo) {
-        let extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == ntp::ABS_CAPTURE_TIME);
-        self.capture_time_id = extension.and_then(|extension| u8::try_from(extension.id).ok());
+        let id = |uri: &str| {
+            let extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == uri)?;
+            u8::try_from(extension.id).ok().filter(|id| *id > 0)
+        };
+        self.capture_time_id = id(ntp::ABS_CAPTURE_TIME);
+        let reports = info.rtcp_feedback.iter().any(|feedback| feedback.typ == "transport-cc");
+        self.number_id = id(twcc::URI).filter(|_| reports);
     }
 
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
@@ -247,7 +409,10 @@ impl Interceptor for Publish {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rtc::rtcp::transport_feedbacks::transport_layer_nack::nack_pairs_from_sequence_numbers;
+    use rtc::rtcp::transport_feedbacks::{
+        transport_layer_cc::{PacketStatusChunk, RecvDelta, RunLengthChunk, SymbolTypeTcc},
+        transport_layer_nack::nack_pairs_from_sequence_numbers,
+    };
 
     const STREAM: StreamId = StreamId { ssrc: 7, payload_type: 102, first_sequence: u16::MAX };
 
@@ -312,5 +477,81 @@ mod tests {
         feedback.unanswered.store(0, Ordering::Relaxed);
         publish.handle_timeout(first + PROBE_LIMIT).unwrap();
         assert!(sent(&mut publish).is_empty() && publish.poll_timeout().is_none());
+    }
+
+    /// What a receiver says that took all packets numbered below `end`, the last one at `micros`.
+    fn arrived(end: u16, micros: i64) -> TransportLayerCc {
+        let symbol = SymbolTypeTcc::PacketReceivedLargeDelta;
+        let run = RunLengthChunk { packet_status_symbol: symbol, run_length: end, ..RunLengthChunk::default() };
+        let delta = |index| RecvDelta { type_tcc_packet: symbol, delta: if index == 0 { micros } else { 0 } };
+        TransportLayerCc {
+            packet_status_count: end,
+            packet_chunks: vec![PacketStatusChunk::RunLengthChunk(run)],
+            recv_deltas: (0..end).map(delta).collect(),
+            ..TransportLayerCc::default()
+        }
+    }
+
+    fn numbered(now: Instant) -> (Publish, Vec<rtp::Packet>, Arc<Feedback>) {
+        let feedback = Arc::new(Feedback::default());
+        let mut publish = Publish::new(STREAM, feedback.clone());
+        (publish.number_id, publish.log) = (Some(3), SendLog::new(now));
+        let unit = [&[0, 0, 0, 1, 0x65][..], &[9; 30_000]].concat();
+        let packet = carrier(STREAM, 1234, unit.into(), SystemTime::UNIX_EPOCH);
+        publish.handle_write(tagged(now, AnyPacket::Rtp(packet))).unwrap();
+        let packets = sent(&mut publish);
+        (publish, packets, feedback)
+    }
+
+    #[test]
+    fn packets_are_numbered_as_they_leave_those_sent_again_too() {
+        let now = Instant::now();
+        let (mut publish, mut packets, _) = numbered(now);
+        let lost = packets[2].header.sequence_number;
+        let nacks = nack_pairs_from_sequence_numbers(&[lost]);
+        let nack = TransportLayerNack { sender_ssrc: 0, media_ssrc: 7, nacks };
+        while packets.len() < 20 {
+            let next = publish.poll_timeout().unwrap();
+            publish.handle_timeout(next).unwrap();
+            packets.extend(sent(&mut publish));
+            if packets.len() == 15 {
+                publish.handle_read(tagged(next, AnyPacket::Rtcp(vec![Box::new(nack.clone())]))).unwrap();
+            }
+        }
+        assert_eq!(packets.iter().filter(|packet| packet.header.sequence_number == lost).count(), 2);
+        for (number, packet) in packets.iter().enumerate() {
+            assert_eq!(packet.header.get_extension(3).unwrap()[..], (number as u16).to_be_bytes());
+        }
+    }
+
+    #[test]
+    fn silence_is_an_outage_that_probes_with_empty_packets_find_the_end_of() {
+        let start = Instant::now();
+        let (mut publish, packets, feedback) = numbered(start);
+        publish.handle_read(tagged(start, AnyPacket::Rtcp(vec![Box::new(arrived(1, 1000))]))).unwrap();
+        sent(&mut publish);
+        let mut probes = Vec::new();
+        while !feedback.out.load(Ordering::Relaxed) {
+            let next = publish.poll_timeout().unwrap();
+            assert!(next < start + 2 * OUTAGE, "it would take too long");
+            publish.handle_timeout(next).unwrap();
+            probes.extend(sent(&mut publish).into_iter().filter(|packet| packet.payload.is_empty()));
+        }
+        assert!(!probes.is_empty() && packets.iter().all(|packet| !packet.payload.is_empty()));
+        let later = start + Duration::from_secs(5);
+        publish.handle_read(tagged(later, AnyPacket::Rtcp(vec![Box::new(arrived(2, 5_000_000))]))).unwrap();
+        assert!(!feedback.out.load(Ordering::Relaxed), "it is over");
+        assert!(feedback.keyframe_wanted.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_fast_path_lets_a_keyframe_through_at_once() {
+        let start = Instant::now();
+        let (mut publish, packets, feedback) = numbered(start);
+        assert!((8..14).contains(&packets.len()), "{} packets before anything is known", packets.len());
+        let told = start + Duration::from_millis(1);
+        let feedbacks = arrived(packets.len() as u16, 1000);
+        publish.handle_read(tagged(told, AnyPacket::Rtcp(vec![Box::new(feedbacks)]))).unwrap();
+        assert!(feedback.rate.load(Ordering::Relaxed) > 1_000_000);
     }
 }

@@ -9,6 +9,7 @@ use super::{
     depacketize::{Depacketizer, Event, begins_picture},
     nack::Nacks,
     restart::{Restart, Verdict},
+    round_trip::RoundTrip,
     window::Window,
 };
 
@@ -33,9 +34,11 @@ const ORIGIN: u64 = 1 << 32;
 pub struct Assembler {
     mode: Mode,
     patience: Duration,
+    least_patience: Duration,
     counters: Counters,
     restart: Restart,
     nacks: Nacks,
+    round_trip: RoundTrip,
     window: Window,
     depacketizer: Depacketizer,
     phase: Phase,
@@ -66,9 +69,11 @@ impl Assembler {
         Self {
             mode,
             patience: DEFAULT_PATIENCE,
+            least_patience: DEFAULT_PATIENCE,
             counters: Counters::default(),
             restart: Restart::new(mode),
             nacks: Nacks::new(DEFAULT_ROUND_TRIP),
+            round_trip: RoundTrip::default(),
             window: Window::at(ORIGIN),
             depacketizer: Depacketizer::new(),
             phase: Phase::Idle,
@@ -77,10 +82,11 @@ impl Assembler {
         }
     }
 
-    /// How long a missing packet is waited for in live mode, 200 ms unless told.
+    /// How long a missing packet is waited for in live mode, 200 ms unless told; longer where one round trip
+    /// more is still worth waiting for, shorter where none is.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        (self.patience, self.least_patience) = (patience, patience);
         self
     }
 
@@ -94,9 +100,9 @@ impl Assembler {
         self
     }
 
-    /// The round trip to the sender, for the time between two questions; 20 ms unless told.
-    pub fn set_rtt(&mut self, rtt: Duration) {
-        self.nacks.set_round_trip(rtt);
+    /// The round trip to the sender, as far as questions and their answers showed it.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip.median().unwrap_or(DEFAULT_ROUND_TRIP)
     }
 
     /// What happened so far.
@@ -106,6 +112,7 @@ impl Assembler {
 
     /// Takes a packet. Constant time, but for what a gap before it costs.
     pub fn push(&mut self, packet: Packet) {
+        self.round_trip.note(packet.arrived);
         self.counters.received += 1;
         self.counters.bytes += packet.payload.len() as u64;
         if self.phase == Phase::Idle {
@@ -206,14 +213,23 @@ impl Assembler {
         let (arrived, begins) = (packet.arrived, self.may_start(at) && begins_picture(&packet.payload));
         if !self.window.put(at, packet) {
             self.counters.useless += 1;
-        } else if self.nacks.arrived(at) {
+        } else if let Some(asked) = self.nacks.arrived(at) {
             self.counters.recovered += 1;
+            self.learn(asked, arrived);
         }
         if begins {
             self.start(at);
         } else if matches!(self.phase, Phase::Starting { .. }) && self.window.is_ready() {
             self.step_back(arrived);
         }
+    }
+
+    /// Suits the pace of questions, and how long answers are waited for, to the time that one took.
+    fn learn(&mut self, asked: Instant, now: Instant) {
+        self.round_trip.answered(asked, now);
+        let round_trip = self.round_trip();
+        self.nacks.set_round_trip(round_trip);
+        self.patience = self.round_trip.patience(self.least_patience);
     }
 
     /// Whether there is room for a packet; in live mode older ones make it.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! push ─► restart (does it belong to the stream?) ─► window (order, duplicates) ─► depacketize ─► picture ─► pull
-//!                                                      └► nack (what is missing, when to ask)
+//!                                                      └► nack (what is missing, when to ask) ◄─ round trip
 //! ```
 //!
 //! Not here: RTP and RTCP headers, SRTP, the decision when to ask for a keyframe.
@@ -17,8 +17,10 @@ mod nack;
 mod packet;
 mod picture;
 mod restart;
+mod round_trip;
 mod window;
 
 pub use assembler::{Assembler, DEFAULT_PATIENCE};
 pub use depacketize::{AssembledPicture, Event};
 pub use packet::{Counters, Packet};
+pub use round_trip::MOST_PATIENCE;

@@ -32,6 +32,8 @@ struct Missing {
     /// [`Nacks::newer`] at that time.
     newer: u64,
     ask: Instant,
+    /// When it was first asked for.
+    asked: Option<Instant>,
     /// Time from the last question to the next; zero before the first.
     interval: Duration,
 }
@@ -54,13 +56,17 @@ impl Nacks {
 
     /// Notes a packet as missing.
     pub(super) fn miss(&mut self, at: u64, now: Instant) {
-        let missing = Missing { since: now, newer: self.newer, ask: now + REORDERING, interval: Duration::ZERO };
+        let missing =
+            Missing { since: now, newer: self.newer, ask: now + REORDERING, asked: None, interval: Duration::ZERO };
         self.missing.insert(at, missing);
     }
 
-    /// A packet arrived: whether it was missing and had been asked for.
-    pub(super) fn arrived(&mut self, at: u64) -> bool {
-        !self.missing.is_empty() && self.missing.remove(&at).is_some_and(|missing| !missing.interval.is_zero())
+    /// A packet arrived: when it was first asked for, if it had been missing so long.
+    pub(super) fn arrived(&mut self, at: u64) -> Option<Instant> {
+        if self.missing.is_empty() {
+            return None;
+        }
+        self.missing.remove(&at)?.asked
     }
 
     /// Since when the first missing packet has been missing.
@@ -74,6 +80,7 @@ impl Nacks {
         for (&at, missing) in &mut self.missing {
             if missing.ask_at(self.newer) <= now {
                 let interval = missing.interval.max(self.interval);
+                missing.asked.get_or_insert(now);
                 missing.ask = now + interval;
                 missing.interval = (interval * 3 / 2).min(MAX_INTERVAL.max(self.interval));
                 due.push(at as u16);
@@ -162,10 +169,11 @@ mod tests {
         let mut nacks = Nacks::new(ROUND_TRIP);
         nacks.miss(1, start);
         nacks.miss(2, start);
-        assert!(!nacks.arrived(1), "it was only overtaken");
+        assert_eq!(nacks.arrived(1), None, "it was only overtaken");
         assert_eq!(nacks.due(start + ms(5)), [2]);
-        assert!(nacks.arrived(2));
-        assert!(!nacks.arrived(2));
+        assert_eq!(nacks.due(start + ms(40)), [2]);
+        assert_eq!(nacks.arrived(2), Some(start + ms(5)));
+        assert_eq!(nacks.arrived(2), None);
         assert_eq!(nacks.next_wakeup(), None);
     }
 }
