@@ -26,6 +26,9 @@ pub mod query {
     pub const ANALYZE: &str = "analyze";
     /// POST: the first frame number that still needs an answer, after a break.
     pub const NEXT: &str = "next";
+    /// POST: a number that the sender chose by chance when it started. It is in every POST of one run, so that a
+    /// sender that comes back too late does not take the session from another one that has it since.
+    pub const RUN: &str = "run";
     /// POST: the RTP sequence number that the sender begins with, so that not even its first packet can be missed.
     pub const FIRST_SEQUENCE: &str = "seq";
     /// DELETE: how many pictures the sender numbered in all.

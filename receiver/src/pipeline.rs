@@ -26,6 +26,8 @@ pub struct Wiring {
     pub plan: Arc<Plan>,
     /// The first frame that needs an answer, after a break.
     pub next: Option<u64>,
+    /// What tells this sender's connections from another sender's, where it said.
+    pub run: Option<u64>,
     /// The RTP sequence number that the sender begins with, where it told.
     pub first_sequence: Option<u16>,
     /// Where heavy extraction runs.

@@ -91,7 +91,7 @@ impl Receiver {
             definitions,
             dispatch,
             pictures,
-            max_peers: options.max_sessions.into(),
+            max_sessions: options.max_sessions.into(),
         });
         let router = endpoint
             .routes()
@@ -162,5 +162,6 @@ fn cors(origins: &[String]) -> Result<CorsLayer> {
             header::LINK,
             header::RETRY_AFTER,
             HeaderName::from_static("accept-post"),
+            HeaderName::from_static("accept-patch"),
         ]))
 }

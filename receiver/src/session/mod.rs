@@ -40,10 +40,20 @@ pub struct Attachment {
     pub mode: Mode,
     /// The first frame that still needs an answer, where it comes back after a break.
     pub next: Option<u64>,
+    /// What tells this sender's connections from another sender's, where it said.
+    pub run: Option<u64>,
     /// The analyzers it asked for.
     pub plan: Arc<Plan>,
     /// Told when another sender takes over.
     pub replaced: oneshot::Sender<()>,
+}
+
+impl Attachment {
+    /// Whether it would go on where another sender, of the run `last`, was since. A sender that begins anew may take
+    /// over, and one that does not tell its run is believed.
+    fn is_stale(&self, last: Option<u64>) -> bool {
+        self.next.is_some() && self.run.is_some() && self.run != last
+    }
 }
 
 /// What became of one access unit, after analysis.
@@ -72,8 +82,8 @@ pub struct Analyzed {
 
 /// Something that happens to a session.
 pub enum Message {
-    /// A sender was accepted.
-    Attach(Attachment),
+    /// A sender was accepted. Hears `false` if it may not go on, because another sender had the session meanwhile.
+    Attach(Attachment, oneshot::Sender<bool>),
     /// The sender's data channel is open.
     Channel(PeerId, Outbox),
     /// One access unit is done; the number counts them per peer.

@@ -41,6 +41,8 @@ pub(super) struct Task {
     totals: Totals,
     history: History,
     idle_since: Instant,
+    /// The run of the last sender, where it said.
+    run: Option<u64>,
     /// Whether there ever was a sender.
     attached: bool,
     /// Whether the last sender ended in good order.
@@ -90,6 +92,7 @@ impl Task {
             totals: Totals::default(),
             history: History::default(),
             idle_since: Instant::now(),
+            run: None,
             attached: false,
             closed: false,
         }
@@ -113,7 +116,13 @@ impl Task {
 
     fn take(&mut self, message: Message) -> ControlFlow<()> {
         match message {
-            Message::Attach(attachment) => self.attach(attachment),
+            Message::Attach(attachment, answer) => {
+                let stale = self.attached && attachment.is_stale(self.run);
+                if !stale {
+                    self.attach(attachment);
+                }
+                answer.send(!stale).ok();
+            }
             Message::Channel(peer, outbox) => self.open_channel(peer, outbox),
             Message::Done(peer, order, outcome) => self.done(peer, order, outcome),
             Message::Drained(peer) => self.drained(peer),
@@ -136,7 +145,7 @@ impl Task {
     }
 
     fn attach(&mut self, attachment: Attachment) {
-        let Attachment { peer, mode, next, plan, replaced } = attachment;
+        let Attachment { peer, mode, next, run, plan, replaced } = attachment;
         if let Some(older) = self.peer.take() {
             self.take_over(older, next.is_some());
         }
@@ -162,7 +171,7 @@ impl Task {
             (false, true) => (Event::Started, None),
             (false, false) => (Event::Resumed, Some(StateKept::Lost)),
         };
-        (self.closed, self.attached) = (false, true);
+        (self.closed, self.attached, self.run) = (false, true, run);
         self.peer = Some(Peer {
             id: peer,
             mode,

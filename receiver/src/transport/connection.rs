@@ -24,14 +24,14 @@ use super::{
     arrivals,
     ingest::Ingest,
     offer::Offer,
-    peer::PeerError,
+    peer::{MAX_ANSWER, PeerError},
     socket::{CuredRuntime, Up},
 };
 
 /// Where our sockets bind: loopback for senders on this machine, every interface for the others.
 const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "0.0.0.0:0"];
 /// Candidates of this machine's interfaces are there as soon as sockets are bound.
-const GATHERING_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const GATHERING_LIMIT: Duration = Duration::from_secs(1);
 /// Packets that one sent again may be late by; senders remember about as many.
 const REPLAY_WINDOW: usize = 4096;
 
@@ -97,14 +97,14 @@ pub(super) async fn connect(
     // The library's future is tens of kilobytes large.
     let connection = Box::pin(building).await.map_err(internal)?;
     let connection: Arc<dyn PeerConnection> = Arc::new(connection);
-    match negotiate(&*connection, offer, notices).await {
-        Ok(answer) => Ok((connection, answer)),
-        Err(error) => {
-            // Without this the library keeps a socket and a task for good.
-            close(&*connection).await;
-            Err(PeerError::Negotiation(error.to_string()))
-        }
-    }
+    let problem = match negotiate(&*connection, offer, notices).await {
+        Ok(answer) if answer.len() <= MAX_ANSWER => return Ok((connection, answer)),
+        Ok(_) => PeerError::Excessive,
+        Err(error) => PeerError::Negotiation(error.to_string()),
+    };
+    // Without this the library keeps a socket and a task for good.
+    close(&*connection).await;
+    Err(problem)
 }
 
 /// Behind the receiver reports, which must count every packet, and before anything that orders them.

@@ -1,11 +1,12 @@
 //! One WebRTC connection to a sender: answered, fed into a session, ended in good order.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cv_core::{whip, worker::Worker};
@@ -20,18 +21,22 @@ use webrtc::{
 
 use super::{
     connection::{Handler, Notice, close, connect},
+    ice::{Ice, Patch, PatchError, Patched},
     ingest::{Ingest, Intake},
+    liveness::Liveness,
     offer::Offer,
+    sdpfrag::Fragment,
     socket::Up,
 };
 use crate::{
     pipeline::{self, Wiring},
     session::{Attachment, Ending, Message, PeerId, Reason, Session},
     sink::{self, Bound},
+    web::etag::{EntityTag, IfMatch},
 };
 
-/// A sender that did not get through in this time will not.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// Some clients read no more of an answer than this.
+pub(super) const MAX_ANSWER: usize = (8 << 10) - 1;
 /// Without consent and without media for this long a sender is gone. Some clients answer checks late while
 /// they stream, and some stream nothing while they wait for credit, so it takes both.
 const SILENCE_LIMIT: Duration = Duration::from_secs(8);
@@ -43,24 +48,44 @@ const SHORT_FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// How long a picture may take through decoder and analyzers once its connection has ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// A way to end a connection. Dropping it changes nothing.
+/// How long a PATCH may take.
+const PATCH_LIMIT: Duration = Duration::from_secs(5);
+
+/// A way to a connection. Dropping it changes nothing.
 #[derive(Clone)]
 pub struct Peer {
-    ends: mpsc::Sender<(Reason, oneshot::Sender<()>)>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// Something that is asked of a connection.
+enum Request {
+    End(Reason, oneshot::Sender<()>),
+    Patch(Patch),
 }
 
 impl Peer {
     /// Ends the connection and waits until the last line is with the sender, or all is over anyway.
     pub async fn end(&self, reason: Reason) {
         let (done, ended) = oneshot::channel();
-        if self.ends.send((reason, done)).await.is_ok() {
+        if self.requests.send(Request::End(reason, done)).await.is_ok() {
             drop(ended.await);
         }
     }
 
+    /// Changes the connection's ICE session, if it is the one that `condition` means.
+    pub async fn patch(&self, condition: IfMatch, fragment: Fragment) -> Result<Patched, PatchError> {
+        let (reply, done) = oneshot::channel();
+        let asked = async {
+            let request = Request::Patch(Patch { condition, fragment, reply });
+            self.requests.send(request).await.map_err(|_over| PatchError::Gone)?;
+            done.await.unwrap_or(Err(PatchError::Gone))
+        };
+        tokio::time::timeout(PATCH_LIMIT, asked).await.unwrap_or(Err(PatchError::Late))
+    }
+
     /// Completes when the connection is over.
     pub async fn closed(&self) {
-        self.ends.closed().await;
+        self.requests.closed().await;
     }
 }
 
@@ -73,13 +98,29 @@ pub enum PeerError {
     /// Something is wrong here.
     #[error("{0}")]
     Internal(String),
+    /// So much was offered that the answer would be too long for some clients.
+    #[error("the answer would be longer than {MAX_ANSWER} bytes; offer fewer codecs")]
+    Excessive,
     /// The session was forgotten meanwhile.
     #[error("the session ended in this very moment; try again")]
     Ended,
+    /// Another sender has the session now.
+    #[error("another sender took this session over meanwhile; give each sender its own --session")]
+    Superseded,
 }
 
-/// Answers `offer` and runs the connection until it ends. Gives the answer's SDP.
-pub async fn accept(offer: &Offer, wiring: Wiring) -> Result<(String, Peer), PeerError> {
+/// A connection that was answered.
+pub struct Accepted {
+    /// The answer's SDP.
+    pub answer: String,
+    /// The tag of its ICE session.
+    pub tag: EntityTag,
+    /// The way to it.
+    pub peer: Peer,
+}
+
+/// Answers `offer` and runs the connection until it ends.
+pub async fn accept(offer: &Offer, wiring: Wiring) -> Result<Accepted, PeerError> {
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let id: PeerId = PEERS.fetch_add(1, Ordering::Relaxed);
     let decoding = pipeline::start(id, &wiring).map_err(|error| PeerError::Internal(error.to_string()))?;
@@ -99,31 +140,48 @@ pub async fn accept(offer: &Offer, wiring: Wiring) -> Result<(String, Peer), Pee
         }
     };
     let (replaced, taken_over) = oneshot::channel();
-    let attachment = Attachment { peer: id, mode: wiring.mode, next: wiring.next, plan: wiring.plan.clone(), replaced };
-    if !wiring.session.tell(Message::Attach(attachment)).await {
+    let attachment = Attachment {
+        peer: id,
+        mode: wiring.mode,
+        next: wiring.next,
+        run: wiring.run,
+        plan: wiring.plan.clone(),
+        replaced,
+    };
+    let attached = match wiring.session.ask(|answer| Message::Attach(attachment, answer)).await {
+        Some(true) => Ok(()),
+        Some(false) => Err(PeerError::Superseded),
+        None => Err(PeerError::Ended),
+    };
+    if let Err(error) = attached {
         intake.close();
         decoding.worker.detach();
         close(&*connection).await;
-        return Err(PeerError::Ended);
+        return Err(error);
     }
-    let (ends, requests) = mpsc::channel(4);
+    let (requester, requests) = mpsc::channel(4);
+    let ice = Ice::new(connection.clone(), offer.clone());
+    let tag = ice.tag();
     let task = Task {
         id,
         session: wiring.session,
         connection,
+        ice,
         intake,
         decoder: decoding.worker,
         wants_channel: offer.data_channel,
         channel: None,
     };
     tokio::spawn(task.run(notices, requests, taken_over));
-    Ok((answer, Peer { ends }))
+    Ok(Accepted { answer, tag, peer: Peer { requests: requester } })
 }
+
 /// The task of one connection.
 struct Task {
     id: PeerId,
     session: Session,
     connection: Arc<dyn PeerConnection>,
+    ice: Ice,
     intake: Intake,
     decoder: Worker,
     /// Whether a data channel was offered and none is there yet.
@@ -143,10 +201,28 @@ impl Task {
     async fn run(
         mut self,
         mut notices: mpsc::Receiver<Notice>,
-        mut requests: mpsc::Receiver<(Reason, oneshot::Sender<()>)>,
+        mut requests: mpsc::Receiver<Request>,
         taken_over: oneshot::Receiver<()>,
     ) {
         let (reason, asked) = self.live(&mut notices, &mut requests, taken_over).await;
+        let mut waiting: Vec<_> = asked.into_iter().collect();
+        let mut ending = pin!(self.end(reason));
+        loop {
+            tokio::select! {
+                () = &mut ending => break,
+                Some(request) = requests.recv() => match request {
+                    Request::End(_, done) => waiting.push(done),
+                    // Unanswered it means that the session is gone.
+                    Request::Patch(_) => {}
+                },
+            }
+        }
+        for done in waiting {
+            done.send(()).ok();
+        }
+    }
+
+    async fn end(mut self, reason: Reason) {
         tracing::debug!(session = %self.session.id, peer = self.id, "the connection ends");
         self.intake.close();
         let packets = self.intake.packets();
@@ -170,26 +246,26 @@ impl Task {
         close(&*self.connection).await;
         // Drained, so it is about to end; but a hanging analyzer must not hang the network.
         self.decoder.detach();
-        if let Some(asked) = asked {
-            asked.send(()).ok();
-        }
     }
 
     /// Runs until there is a reason to end.
     async fn live(
         &mut self,
         notices: &mut mpsc::Receiver<Notice>,
-        requests: &mut mpsc::Receiver<(Reason, oneshot::Sender<()>)>,
+        requests: &mut mpsc::Receiver<Request>,
         mut taken_over: oneshot::Receiver<()>,
     ) -> (Reason, Option<oneshot::Sender<()>>) {
-        let mut state = Liveness::Connecting(Instant::now() + CONNECT_LIMIT);
+        let mut state = Liveness::begin();
         let (channel_closed, mut channel_closes) = mpsc::channel(1);
         let lost = |reason: &str| (Reason::Lost(reason.into()), None);
         loop {
             let check = tokio::time::sleep_until(state.next_check());
+            let gathering = self.ice.deadline();
+            let gathered = tokio::time::sleep_until(gathering.unwrap_or_else(tokio::time::Instant::now));
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some((reason, done)) => return (reason, Some(done)),
+                    Some(Request::End(reason, done)) => return (reason, Some(done)),
+                    Some(Request::Patch(patch)) => self.ice.patch(patch).await,
                     None => std::future::pending().await,
                 },
                 taken = &mut taken_over => return lost(match taken {
@@ -203,8 +279,9 @@ impl Task {
                     }
                     Some(Notice::State(now)) => state = state.after(now),
                     Some(Notice::Channel(channel)) => self.open_channel(channel, channel_closed.clone()).await,
-                    Some(Notice::GatheringComplete) => {}
+                    Some(Notice::GatheringComplete) => self.ice.gathered().await,
                 },
+                () = gathered, if gathering.is_some() => self.ice.gathered().await,
                 () = check => match state {
                     Liveness::Connecting(_) => return lost("the sender never connected"),
                     Liveness::Up { .. } => {
@@ -248,37 +325,6 @@ impl Task {
         match self.connection.create_data_channel(whip::RESULTS_CHANNEL, None).await {
             Ok(channel) => self.open_channel(channel, closed).await,
             Err(error) => tracing::debug!(%error, "cannot open a data channel for results"),
-        }
-    }
-}
-
-/// Whether the sender is there.
-#[derive(Clone, Copy)]
-enum Liveness {
-    /// Until the deadline.
-    Connecting(Instant),
-    /// It is; `check_channel` once after a while.
-    Up { check_channel: bool },
-    /// It stopped answering consent checks (RFC 7675).
-    Doubtful,
-}
-
-impl Liveness {
-    fn after(self, state: RTCPeerConnectionState) -> Self {
-        match state {
-            RTCPeerConnectionState::Connected => Self::Up { check_channel: true },
-            RTCPeerConnectionState::Disconnected | RTCPeerConnectionState::Failed => Self::Doubtful,
-            _ => self,
-        }
-    }
-
-    fn next_check(self) -> tokio::time::Instant {
-        let from_now = |seconds| tokio::time::Instant::now() + Duration::from_secs(seconds);
-        match self {
-            Self::Connecting(deadline) => deadline.into(),
-            Self::Up { check_channel: true } => from_now(2),
-            Self::Up { check_channel: false } => from_now(24 * 3600),
-            Self::Doubtful => from_now(1),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -18,11 +18,13 @@ use cv_core::{
     session_id::SessionId,
     whip::{self, Mode, query},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    ice::{PatchError, Patched},
     offer::{Offer, OfferError},
-    peer::{self, Peer, PeerError},
+    peer::{self, Accepted, Peer, PeerError},
+    sdpfrag::{Fragment, FragmentError},
+    slots::{NoSlot, Slot, Slots},
 };
 use crate::{
     analysis::{Definitions, Plan},
@@ -31,7 +33,10 @@ use crate::{
     session::Reason,
     sessions::Sessions,
     sink::pictures::Pictures,
-    web::problem::Problem,
+    web::{
+        etag::{EntityTag, IfMatch, IfMatchError},
+        problem::{self, Problem},
+    },
 };
 
 /// Chromium offers 7 kB with audio, video and a channel; nobody needs more than this.
@@ -49,8 +54,8 @@ pub struct Settings {
     pub dispatch: Arc<dyn Dispatch>,
     /// Whether pictures are stored.
     pub pictures: Option<Pictures>,
-    /// Connections at once.
-    pub max_peers: usize,
+    /// Sessions with a sender at once.
+    pub max_sessions: usize,
 }
 
 /// The endpoint with its connections. Cloning shares it.
@@ -61,7 +66,7 @@ pub struct Endpoint {
 
 struct Shared {
     settings: Settings,
-    places: Arc<Semaphore>,
+    slots: Slots,
     /// Connections by the secret of their URL. Locked for a look-up only, hence a plain mutex.
     peers: Mutex<HashMap<String, Peer>>,
 }
@@ -69,22 +74,22 @@ struct Shared {
 impl Endpoint {
     /// An endpoint without connections.
     pub fn new(settings: Settings) -> Self {
-        let places = Arc::new(Semaphore::new(settings.max_peers));
-        Self { shared: Arc::new(Shared { settings, places, peers: Mutex::default() }) }
+        let slots = Slots::new(settings.max_sessions);
+        Self { shared: Arc::new(Shared { settings, slots, peers: Mutex::default() }) }
     }
 
     /// The routes of the endpoint.
     pub fn routes(&self) -> Router {
         Router::new()
             .route("/whip", routing::post(offer).get(nothing))
-            .route("/whip/{secret}", routing::delete(end).get(nothing))
+            .route("/whip/{secret}", routing::delete(end).patch(change).get(exists))
             .layer(DefaultBodyLimit::max(MAX_OFFER))
             .with_state(self.clone())
     }
 
     /// Takes no new connection, ends those there are, and waits for their last lines.
     pub async fn shut_down(&self) {
-        self.shared.places.close();
+        self.shared.slots.close();
         let peers: Vec<_> = self.peers().values().cloned().collect();
         let ends = peers.iter().map(|peer| peer.end(Reason::Lost("the receiver is shutting down".into())));
         futures_util::future::join_all(ends).await;
@@ -95,7 +100,7 @@ impl Endpoint {
     }
 
     /// Answers `offer` and keeps the connection.
-    async fn accept(&self, offer: &Offer, asked: Asked, place: OwnedSemaphorePermit) -> Result<Response, Problem> {
+    async fn accept(&self, offer: &Offer, asked: Asked, slot: Arc<Slot>) -> Result<Response, Problem> {
         let settings = &self.shared.settings;
         let session = settings.sessions.enter(&asked.session).map_err(|full| Problem::unavailable(full.to_string()))?;
         let wiring = Wiring {
@@ -103,24 +108,25 @@ impl Endpoint {
             mode: asked.mode,
             plan: Arc::new(asked.plan),
             next: asked.next,
+            run: asked.run,
             first_sequence: asked.first_sequence,
             dispatch: settings.dispatch.clone(),
             pictures: settings.pictures.clone(),
         };
-        let (answer, peer) = peer::accept(offer, wiring).await?;
-        let secret = self.register(peer, place);
-        Ok(created(&secret, &asked.session, answer))
+        let Accepted { answer, tag, peer } = peer::accept(offer, wiring).await?;
+        let secret = self.register(peer, slot);
+        Ok(created(&secret, &asked.session, &tag, answer))
     }
 
     /// Remembers a connection under a new secret until it is over.
-    fn register(&self, peer: Peer, place: OwnedSemaphorePermit) -> String {
+    fn register(&self, peer: Peer, slot: Arc<Slot>) -> String {
         let secret = format!("{:032x}", rand::random::<u128>());
         self.peers().insert(secret.clone(), peer.clone());
         let (endpoint, key) = (self.clone(), secret.clone());
         tokio::spawn(async move {
             peer.closed().await;
             endpoint.peers().remove(&key);
-            drop(place);
+            drop(slot);
         });
         secret
     }
@@ -133,21 +139,27 @@ async fn offer(
     State(endpoint): State<Endpoint>,
     Query(parameters): Parameters,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(whip::SDP) {
-        let detail = format!("an offer is sent as {}, not as '{content_type}'", whip::SDP);
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-    }
-    let sdp = std::str::from_utf8(&body).map_err(|_not_utf8| Problem::bad_request("the offer is not text"))?;
-    let offer = Offer::parse(sdp)?;
+    let body = text(&headers, whip::SDP, body)?;
+    let offer = Offer::parse(&body)?;
     let asked = Asked::read(&parameters, &endpoint.shared.settings)?;
-    let place = endpoint.shared.places.clone().try_acquire_owned().map_err(|error| Problem::no_place(&error))?;
+    let slot = endpoint.shared.slots.take(&asked.session)?;
     // A client that hangs up now cancels this handler; half a connection would never be closed.
-    let accepting = tokio::spawn(async move { endpoint.accept(&offer, asked, place).await });
+    let accepting = tokio::spawn(async move { endpoint.accept(&offer, asked, slot).await });
     let accepted = accepting.await;
     accepted.unwrap_or_else(|_panic| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "answering the offer failed")))
+}
+
+/// The body as text, if it is of the media type `wanted`.
+fn text(headers: &HeaderMap, wanted: &str, body: Result<Bytes, BytesRejection>) -> Result<String, Problem> {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !sent.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted) {
+        let detail = format!("this is sent as {wanted}, not as '{sent}'");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let body = problem::body(body)?;
+    String::from_utf8(body.into()).map_err(|_not_utf8| Problem::bad_request("the body is not text"))
 }
 
 /// What an offer's query asks for.
@@ -156,6 +168,7 @@ struct Asked {
     mode: Mode,
     plan: Plan,
     next: Option<u64>,
+    run: Option<u64>,
     first_sequence: Option<u16>,
 }
 
@@ -181,6 +194,7 @@ impl Asked {
             mode,
             plan,
             next: number(parameters, query::NEXT)?,
+            run: number(parameters, query::RUN)?,
             first_sequence: number(parameters, query::FIRST_SEQUENCE)?,
         })
     }
@@ -192,7 +206,7 @@ fn number<T: std::str::FromStr>(parameters: &HashMap<String, String>, name: &str
 }
 
 /// 201 with all that RFC 9725 wants in it.
-fn created(secret: &str, session: &SessionId, answer: String) -> Response {
+fn created(secret: &str, session: &SessionId, tag: &EntityTag, answer: String) -> Response {
     let mut response = (StatusCode::CREATED, answer).into_response();
     let headers = response.headers_mut();
     let mut set = |name, value: String| {
@@ -200,9 +214,32 @@ fn created(secret: &str, session: &SessionId, answer: String) -> Response {
     };
     set(header::CONTENT_TYPE, whip::SDP.into());
     set(header::LOCATION, format!("/whip/{secret}"));
-    set(header::ETAG, format!("\"{:016x}\"", rand::random::<u64>()));
     set(header::LINK, format!("</cv/session/{session}/results>; rel=\"{}\"", whip::RESULTS_REL));
+    headers.insert(header::ETAG, tag.header());
     response
+}
+
+/// PATCH: candidates that come later, or a new ICE session (RFC 9725, 4.3).
+async fn change(
+    State(endpoint): State<Endpoint>,
+    Path(secret): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let peer = endpoint.peers().get(&secret).cloned().ok_or(PatchError::Gone)?;
+    let body = text(&headers, whip::SDP_FRAGMENT, body)?;
+    let condition = IfMatch::of(&headers)?.ok_or_else(|| {
+        let detail = "send If-Match: the last ETag with candidates, * with new credentials";
+        Problem::new(StatusCode::PRECONDITION_REQUIRED, detail)
+    })?;
+    match peer.patch(condition, Fragment::parse(&body)?).await? {
+        Patched::Trickled => Ok(StatusCode::NO_CONTENT.into_response()),
+        Patched::Restarted { fragment, tag } => {
+            let headers =
+                [(header::CONTENT_TYPE, HeaderValue::from_static(whip::SDP_FRAGMENT)), (header::ETAG, tag.header())];
+            Ok((headers, fragment).into_response())
+        }
+    }
 }
 
 /// DELETE: the end of a connection. Whatever If-Match says (RFC 9725, 4.2).
@@ -214,9 +251,7 @@ async fn end(
     let frames = number(&parameters, query::FRAMES)?;
     let keep = parameters.get(query::KEEP).is_some_and(|value| value == "1");
     let peer = endpoint.peers().remove(&secret);
-    let Some(peer) = peer else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such session; it may have ended already"));
-    };
+    let peer = peer.ok_or(PatchError::Gone)?;
     peer.end(Reason::Asked { frames, keep }).await;
     Ok(StatusCode::OK)
 }
@@ -226,15 +261,31 @@ async fn nothing() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Adds to answers to OPTIONS what may be posted (RFC 9725, 4.2). The cross-origin layer takes every OPTIONS for
-/// a preflight and answers it alone, so this belongs around that layer.
+/// GET on a session: the same, as long as it is there.
+async fn exists(State(endpoint): State<Endpoint>, Path(secret): Path<String>) -> Result<StatusCode, Problem> {
+    match endpoint.peers().contains_key(&secret) {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(PatchError::Gone.into()),
+    }
+}
+
+/// Adds to answers to OPTIONS what may be sent (RFC 9725, 4.2; RFC 5789, 3.1). The cross-origin layer takes every
+/// OPTIONS for a preflight and answers it alone, so this belongs around that layer.
 pub async fn announce(request: Request, next: Next) -> Response {
-    let asked = request.method() == Method::OPTIONS && request.uri().path().starts_with("/whip");
+    let options = request.method() == Method::OPTIONS;
+    let (endpoint, session) = match request.uri().path().strip_prefix("/whip") {
+        Some("" | "/") => (options, false),
+        Some(path) => (false, options && path.starts_with('/')),
+        None => (false, false),
+    };
     let mut response = next.run(request).await;
-    if asked {
-        let accept_post = HeaderName::from_static("accept-post");
-        response.headers_mut().insert(accept_post, HeaderValue::from_static(whip::SDP));
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE, OPTIONS"));
+    if endpoint || session {
+        let mut set = |name, value| drop(response.headers_mut().insert(name, HeaderValue::from_static(value)));
+        set(HeaderName::from_static("accept-post"), whip::SDP);
+        if session {
+            set(HeaderName::from_static("accept-patch"), whip::SDP_FRAGMENT);
+        }
+        set(header::ALLOW, if session { "PATCH, DELETE, GET, HEAD, OPTIONS" } else { "POST, GET, HEAD, OPTIONS" });
     }
     response
 }
@@ -253,8 +304,47 @@ impl From<PeerError> for Problem {
     fn from(error: PeerError) -> Self {
         let status = match error {
             PeerError::Negotiation(_) => StatusCode::BAD_REQUEST,
+            PeerError::Excessive => StatusCode::UNPROCESSABLE_ENTITY,
+            PeerError::Superseded => StatusCode::CONFLICT,
             PeerError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             PeerError::Ended => return Self::unavailable(error.to_string()),
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<NoSlot> for Problem {
+    fn from(error: NoSlot) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<IfMatchError> for Problem {
+    fn from(error: IfMatchError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+impl From<FragmentError> for Problem {
+    fn from(error: FragmentError) -> Self {
+        let status = match error {
+            FragmentError::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            FragmentError::Malformed(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<PatchError> for Problem {
+    fn from(error: PatchError) -> Self {
+        let status = match error {
+            PatchError::Gone => StatusCode::NOT_FOUND,
+            PatchError::OtherSession => StatusCode::PRECONDITION_FAILED,
+            PatchError::NoCredentials => StatusCode::BAD_REQUEST,
+            PatchError::SameCredentials | PatchError::OtherSection => StatusCode::UNPROCESSABLE_ENTITY,
+            PatchError::Superseded => StatusCode::CONFLICT,
+            PatchError::Refused(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            PatchError::Late => return Self::unavailable(error.to_string()),
         };
         Self::new(status, error.to_string())
     }

@@ -27,6 +27,7 @@ use crate::{
 };
 
 pub mod access;
+pub mod etag;
 pub mod problem;
 
 use problem::Problem;

@@ -1,11 +1,12 @@
 //! Errors over HTTP as RFC 9457 wants them, with a detail that a person can act on.
 
 use axum::{
+    body::Bytes,
+    extract::rejection::BytesRejection,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use tokio::sync::TryAcquireError;
 
 /// An error that a client can read.
 #[derive(Debug)]
@@ -30,14 +31,14 @@ impl Problem {
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
+}
 
-    /// 503 for want of a place among the connections.
-    pub fn no_place(error: &TryAcquireError) -> Self {
-        Self::unavailable(match error {
-            TryAcquireError::Closed => "this receiver is shutting down",
-            TryAcquireError::NoPermits => "this receiver has as many senders as it takes (--max-sessions)",
-        })
-    }
+/// The body of a request, or why there is none: most often that it is too long.
+pub fn body(read: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    read.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(rejection.status(), "the body is far longer than it need be"),
+        status => Problem::new(status, rejection.body_text()),
+    })
 }
 
 /// The answer to a path that leads nowhere.
