@@ -68,6 +68,8 @@ pub struct Dialer {
     pub endpoint: Endpoint,
     /// The session.
     pub session: SessionId,
+    /// Tells this sender's connections from another's, see [`query::RUN`].
+    pub run: u64,
     /// Its delivery mode.
     pub mode: Mode,
     /// Analyzers asked for.
@@ -188,6 +190,7 @@ impl Dialer {
     /// Makes one connection; `next` is the first unanswered picture after a break.
     async fn attempt(&self, next: Option<u64>) -> Result<Link, peer::Error> {
         let mut pairs = vec![(query::SESSION, self.session.to_string()), (query::MODE, self.mode.to_string())];
+        pairs.push((query::RUN, self.run.to_string()));
         pairs.extend(self.analyze.clone().map(|list| (query::ANALYZE, list)));
         pairs.extend(next.map(|next| (query::NEXT, next.to_string())));
         let request = peer::Request {

@@ -59,8 +59,10 @@ impl Handler {
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Handler {
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        if state == RTCPeerConnectionState::Connected {
-            self.up.connected();
+        match state {
+            RTCPeerConnectionState::Connected => self.up.connected(),
+            RTCPeerConnectionState::Connecting => self.up.connecting(),
+            _ => {}
         }
         self.tell(Notice::State(state));
     }

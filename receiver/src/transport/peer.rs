@@ -26,6 +26,7 @@ use super::{
     liveness::Liveness,
     offer::Offer,
     sdpfrag::Fragment,
+    slots::Slot,
     socket::Up,
 };
 use crate::{
@@ -119,8 +120,8 @@ pub struct Accepted {
     pub peer: Peer,
 }
 
-/// Answers `offer` and runs the connection until it ends.
-pub async fn accept(offer: &Offer, wiring: Wiring) -> Result<Accepted, PeerError> {
+/// Answers `offer` and runs the connection until it ends. It holds `slot` as long.
+pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>) -> Result<Accepted, PeerError> {
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let id: PeerId = PEERS.fetch_add(1, Ordering::Relaxed);
     let decoding = pipeline::start(id, &wiring).map_err(|error| PeerError::Internal(error.to_string()))?;
@@ -167,6 +168,7 @@ pub async fn accept(offer: &Offer, wiring: Wiring) -> Result<Accepted, PeerError
         session: wiring.session,
         connection,
         ice,
+        _slot: slot,
         intake,
         decoder: decoding.worker,
         wants_channel: offer.data_channel,
@@ -182,6 +184,8 @@ struct Task {
     session: Session,
     connection: Arc<dyn PeerConnection>,
     ice: Ice,
+    /// Free again before anybody is told that the connection is over.
+    _slot: Arc<Slot>,
     intake: Intake,
     decoder: Worker,
     /// Whether a data channel was offered and none is there yet.

@@ -8,7 +8,7 @@ use std::{
 use cv_core::session_id::SessionId;
 
 /// Connections of one session at once: the newest, and those that it took over from, as long as they take to close.
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: usize = 8;
 
 /// The places there are. Cloning shares them.
 #[derive(Clone)]

@@ -5,6 +5,8 @@
 //!    connects. The request is delivered again after the first success response from its address.
 //! 2. *Early media.* SRTP that arrives before the DTLS handshake is seen as done is dropped, the
 //!    first keyframe with it. Such packets wait until the connection is up.
+//!
+//! An ICE restart is a connection that comes up again, with the same faults.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -61,6 +63,11 @@ impl Up {
             std::mem::take(&mut state.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Holds media back again: while ICE restarts the library drops what arrives, by whatever way.
+    pub(super) fn connecting(&self) {
+        self.state.lock().expect("nobody panics while holding it").connected = false;
     }
 
     fn is_connected(&self) -> bool {

@@ -113,20 +113,19 @@ impl Endpoint {
             dispatch: settings.dispatch.clone(),
             pictures: settings.pictures.clone(),
         };
-        let Accepted { answer, tag, peer } = peer::accept(offer, wiring).await?;
-        let secret = self.register(peer, slot);
+        let Accepted { answer, tag, peer } = peer::accept(offer, wiring, slot).await?;
+        let secret = self.register(peer);
         Ok(created(&secret, &asked.session, &tag, answer))
     }
 
     /// Remembers a connection under a new secret until it is over.
-    fn register(&self, peer: Peer, slot: Arc<Slot>) -> String {
+    fn register(&self, peer: Peer) -> String {
         let secret = format!("{:032x}", rand::random::<u128>());
         self.peers().insert(secret.clone(), peer.clone());
         let (endpoint, key) = (self.clone(), secret.clone());
         tokio::spawn(async move {
             peer.closed().await;
             endpoint.peers().remove(&key);
-            drop(slot);
         });
         secret
     }
