@@ -104,6 +104,7 @@ impl Sender {
         let dialer = Dialer {
             endpoint,
             session: cli.target.session.clone().unwrap_or_else(SessionId::generate),
+            run: rand::random(),
             mode: cli.mode(),
             analyze: cli.stream.analyze.clone(),
             results: cli.results.results,
