@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cv_core::frame::Frame;
 use cv_sender::{
     encode::{Encoder, Options},
-    source::{Source, pattern},
+    source::pattern,
     transport::packetize::Packetizer,
 };
 use cv_tests::{Receiver, http, program::LIMIT};

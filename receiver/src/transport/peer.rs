@@ -140,26 +140,15 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>) -> Result<Ac
             return Err(error);
         }
     };
-    let (replaced, taken_over) = oneshot::channel();
-    let attachment = Attachment {
-        peer: id,
-        mode: wiring.mode,
-        next: wiring.next,
-        run: wiring.run,
-        plan: wiring.plan.clone(),
-        replaced,
+    let taken_over = match attach(id, &wiring).await {
+        Ok(taken_over) => taken_over,
+        Err(error) => {
+            intake.close();
+            decoding.worker.detach();
+            close(&*connection).await;
+            return Err(error);
+        }
     };
-    let attached = match wiring.session.ask(|answer| Message::Attach(attachment, answer)).await {
-        Some(true) => Ok(()),
-        Some(false) => Err(PeerError::Superseded),
-        None => Err(PeerError::Ended),
-    };
-    if let Err(error) = attached {
-        intake.close();
-        decoding.worker.detach();
-        close(&*connection).await;
-        return Err(error);
-    }
     let (requester, requests) = mpsc::channel(4);
     let ice = Ice::new(connection.clone(), offer.clone());
     let tag = ice.tag();
@@ -176,6 +165,18 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>) -> Result<Ac
     };
     tokio::spawn(task.run(notices, requests, taken_over));
     Ok(Accepted { answer, tag, peer: Peer { requests: requester } })
+}
+
+/// Makes the peer the sender of its session. Gives what tells when another one is.
+async fn attach(peer: PeerId, wiring: &Wiring) -> Result<oneshot::Receiver<()>, PeerError> {
+    let (replaced, taken_over) = oneshot::channel();
+    let Wiring { mode, next, run, .. } = *wiring;
+    let attachment = Attachment { peer, mode, next, run, plan: wiring.plan.clone(), replaced };
+    match wiring.session.ask(|answer| Message::Attach(attachment, answer)).await {
+        Some(true) => Ok(taken_over),
+        Some(false) => Err(PeerError::Superseded),
+        None => Err(PeerError::Ended),
+    }
 }
 
 /// The task of one connection.
