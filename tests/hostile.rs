@@ -76,12 +76,13 @@ fn half_open(receiver: &Receiver) -> std::net::TcpStream {
 }
 
 #[test]
-fn senders_that_never_connect_leave_room_for_others() {
+fn a_full_receiver_sends_others_away_until_there_is_room() {
     let receiver = Receiver::start(&["--max-sessions", "1"]);
     let sender = Sender::start(&receiver.url(), &SOURCE);
     sender.wait_for_frame(5);
     let second = ["--pattern", "bars", "--frames", "3", "--session", "late"];
-    let refused = Sender::run(&receiver.url(), &second).expect(1).says("503");
+    let impatient = [&second[..], &["--timeout", "2"]].concat();
+    let refused = Sender::run(&receiver.url(), &impatient).expect(1).says("503");
     assert!(refused.lines.is_empty());
     sender.finish().expect(0);
     Sender::run(&receiver.url(), &second).expect(0);

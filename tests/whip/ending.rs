@@ -21,7 +21,8 @@ fn begin_when_free(receiver: &Receiver, path: &str) {
 }
 
 fn reason(receiver: &Receiver, session: &str) -> String {
-    let closed = lines::parse(&receiver.lines_until_closed(session)).pop().unwrap();
+    let said = lines::parse(&receiver.lines_until_closed(session));
+    let closed = said.iter().find(|line| line["event"] == "closed").expect("it is closed");
     closed["reason"].as_str().expect("it did not end by itself").to_owned()
 }
 
@@ -43,7 +44,9 @@ fn whip_20_a_client_that_closes_its_transport_ends_its_session() {
     let client = Client::offer(&receiver, "session=closing");
     client.connected();
     drop(client);
-    assert!(reason(&receiver, "closing").contains("closed"));
+    // Where the goodbye itself is lost, or there is no channel to see it on, consent ends soon after.
+    let reason = reason(&receiver, "closing");
+    assert!(reason.contains("closed") || reason.contains("gone"), "{reason}");
 }
 
 #[test]

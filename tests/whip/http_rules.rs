@@ -156,7 +156,7 @@ fn whip_45_answers_stay_below_8_kilobytes_whatever_is_offered() {
     };
     let chromium = post(&receiver, "/whip", &codecs(12));
     assert!(chromium.status == 201 && chromium.body.len() < 8192, "{} bytes", chromium.body.len());
-    let absurd = post(&receiver, "/whip?session=absurd", &codecs(60));
+    let absurd = post(&receiver, "/whip?session=absurd", &codecs(92));
     is_problem(&absurd, 422);
     let too_long = [&offer(), "a=x\r\n".repeat(20_000).as_str()].concat();
     is_problem(&post(&receiver, "/whip", &too_long), 413);

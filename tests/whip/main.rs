@@ -20,9 +20,9 @@ const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUN
 /// The plainest section that can be served.
 const VIDEO: &str = "m=video 9 UDP/TLS/RTP/SAVPF 97\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\na=rtcp-mux\r\n\
     a=setup:actpass\r\na=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=1;profile-level-id=42e01f\r\n\
-    a=msid:a b\r\n";
+    a=msid:a b\r\na=ssrc:1 cname:a\r\n";
 const AUDIO: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=sendonly\r\na=rtcp-mux\r\n\
-    a=setup:actpass\r\na=rtpmap:111 opus/48000/2\r\na=msid:a c\r\n";
+    a=setup:actpass\r\na=rtpmap:111 opus/48000/2\r\na=msid:a c\r\na=ssrc:2 cname:a\r\n";
 
 /// An offer of the plainest kind from nobody: it is answered, and then nothing comes.
 fn offer() -> String {

@@ -74,6 +74,14 @@ fn whip_14_one_transport_for_everything_or_no_session() {
 }
 
 #[test]
+fn whip_17_tracks_that_cannot_be_told_apart_are_refused() {
+    let receiver = Receiver::start(&[]);
+    let nameless = [&HEAD.replace("BUNDLE 0", "BUNDLE 0 1"), VIDEO, AUDIO].concat();
+    is_problem(&post(&receiver, "/whip", &nameless.replace("a=ssrc", "a=x-ssrc")), 422);
+    assert_eq!(post(&receiver, "/whip", &offer().replace("a=ssrc", "a=x-ssrc")).status, 201);
+}
+
+#[test]
 fn whip_16_more_tracks_or_streams_than_one_are_refused() {
     let receiver = Receiver::start(&[]);
     let second = VIDEO.replace("a=mid:0", "a=mid:1");

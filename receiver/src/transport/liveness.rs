@@ -26,7 +26,12 @@ impl Liveness {
     pub(super) fn after(self, state: RTCPeerConnectionState) -> Self {
         match state {
             RTCPeerConnectionState::Connected => Self::Up { check_channel: true },
-            RTCPeerConnectionState::Disconnected | RTCPeerConnectionState::Failed => Self::Doubtful,
+            // One that never was there has until its deadline.
+            RTCPeerConnectionState::Disconnected | RTCPeerConnectionState::Failed
+                if !matches!(self, Self::Connecting(_)) =>
+            {
+                Self::Doubtful
+            }
             _ => self,
         }
     }

@@ -182,6 +182,11 @@ fn judge_media(session: &Section<'_>, sections: &[Section<'_>]) -> Result<(), Of
             return refuse("a section does not send; use a=sendonly");
         }
     }
+    let mut media = sections.iter().filter(|section| section.is_media());
+    // The library tells two tracks apart by nothing else.
+    if videos + count("audio") > 1 && media.any(|section| section.values("ssrc").next().is_none()) {
+        return refuse("its tracks are not told apart; name each one's a=ssrc, or send video alone");
+    }
     let streams = sections.iter().flat_map(|section| section.values("msid"));
     let mut streams = streams.filter_map(|msid| msid.split(' ').next()).filter(|stream| *stream != "-");
     let first = streams.next();
@@ -323,14 +328,15 @@ mod tests {
 
     #[test]
     fn sections_share_one_transport_or_are_refused() {
-        let audio = "m=audio 9 UDP/TLS/RTP/SAVPF 111\na=mid:1\na=sendonly\na=rtcp-mux\na=rtpmap:111 opus/48000/2\n";
-        let both = |group: &str| offer(&[group, H264, audio].concat());
+        let audio = "m=audio 9 UDP/TLS/RTP/SAVPF 111\na=mid:1\na=sendonly\na=rtcp-mux\na=rtpmap:111 opus/48000/2\na=ssrc:2 cname:a\n";
+        let both = |group: &str| offer(&[group, H264, "a=ssrc:1 cname:a\n", audio].concat());
         assert_eq!(Offer::parse(&both("a=group:BUNDLE 0 1\n")).unwrap().mids, ["0", "1"]);
         for group in ["", "a=group:BUNDLE 0\n", "a=group:LS 0 1\n", "a=group:BUNDLE 0 10\n"] {
             assert!(refusal(&both(group)).contains("max-bundle"), "{group}");
         }
         let mute = both("a=group:BUNDLE 0 1\n").replace("opus", "PCMU");
         assert!(refusal(&mute).contains("Opus"), "no section is refused by itself");
+        assert!(refusal(&both("a=group:BUNDLE 0 1\n").replace("ssrc:2", "x:2")).contains("a=ssrc"));
     }
 
     #[test]
