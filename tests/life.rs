@@ -130,13 +130,34 @@ fn a_broken_network_changes_no_result_where_every_frame_counts() {
     sender.wait_for_frame(30);
     link.cut();
     let sent = sender.finish().expect(0);
-    let sessions = lines::of_type(&sent.lines, "session");
-    assert!(sessions.iter().any(|line| line["event"] == "resumed" && line["state"] == "kept"), "{sessions:?}");
-    let results = |all: &[String]| -> Vec<String> {
-        all.iter().filter(|line| line.starts_with("{\"type\":\"result\"")).cloned().collect()
-    };
     assert_eq!(lines::accounted(&sent.lines), (0..90).collect::<Vec<_>>());
     lines::assert_same("after a break", &results(&clean.lines), &results(&sent.lines));
+}
+
+/// A way to the receiver on which ICE cannot be restarted, as on servers that know nothing of it.
+#[test]
+fn a_session_that_cannot_restart_ice_is_made_anew_and_goes_on() {
+    let source = ["--pattern", "texture:size=320x240", "--frames", "90", "--session", "anew"];
+    let clean = Sender::run(&Receiver::start(&[]).url(), &[&source[..], &["--pace", "max"]].concat()).expect(0);
+    let receiver = Receiver::start(&[]);
+    let link = Link::start(receiver.address, STEADY);
+    let front = Front::start(link.address(), |request, _| match request.method.as_str() {
+        "PATCH" => Reply::status(405),
+        _ => Reply::Pass,
+    });
+    let sender = Sender::start(&front.url(), &source);
+    sender.wait_for_frame(30);
+    link.cut();
+    let sent = sender.finish().expect(0);
+    let sessions = lines::of_type(&sent.lines, "session");
+    assert!(sessions.iter().any(|line| line["event"] == "resumed" && line["state"] == "kept"), "{sessions:?}");
+    assert_eq!(front.seen_with("POST").len(), 2);
+    assert_eq!(lines::accounted(&sent.lines), (0..90).collect::<Vec<_>>());
+    lines::assert_same("in a new session", &results(&clean.lines), &results(&sent.lines));
+}
+
+fn results(all: &[String]) -> Vec<String> {
+    all.iter().filter(|line| line.starts_with("{\"type\":\"result\"")).cloned().collect()
 }
 
 #[test]

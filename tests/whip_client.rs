@@ -8,6 +8,8 @@ use cv_tests::{
     Finished, Receiver, Sender,
     front::{Front, Reply, Request},
     lines,
+    link::Link,
+    way::Weather,
 };
 
 const FRAMES: u64 = 12;
@@ -120,6 +122,49 @@ fn whip_27_client_offers_every_candidate_at_once_and_has_none_to_buffer() {
     assert!(!attributes(offer, "candidate:").is_empty(), "{offer}");
     assert!(!attributes(offer, "end-of-candidates").is_empty(), "{offer}");
     assert!(seen.iter().all(|request| request.method != "PATCH"));
+}
+
+#[test]
+fn whip_28_33_client_restarts_ice_with_new_credentials_and_all_its_candidates() {
+    let (requests, lines) = after_a_cut("restarted");
+    assert_eq!(lines::accounted(&lines), (0..90).collect::<Vec<_>>());
+    assert_eq!(lines::of_type(&lines, "result").len(), 90);
+    let sessions = lines::of_type(&lines, "session");
+    assert!(sessions.iter().all(|line| line["event"] != "resumed"), "the session itself went on: {sessions:?}");
+    let patches: Vec<_> = requests.iter().filter(|request| request.method == "PATCH").collect();
+    let (offer, patch) = (&requests[0].body, patches[0]);
+    assert_eq!(patch.header("if-match"), Some("*"));
+    assert_eq!(patch.header("content-type"), Some("application/trickle-ice-sdpfrag"));
+    assert_ne!(attributes(&patch.body, "ice-ufrag:")[0], attributes(offer, "ice-ufrag:")[0]);
+    assert_ne!(attributes(&patch.body, "ice-pwd:")[0], attributes(offer, "ice-pwd:")[0]);
+    assert!(!attributes(&patch.body, "candidate:").is_empty());
+    // Only the section that the bundle is tagged with.
+    assert_eq!(patch.body.lines().filter(|line| line.starts_with("m=")).count(), 1);
+    assert_eq!(attributes(&patch.body, "mid:"), [attributes(offer, "mid:")[0]]);
+    assert_eq!(requests.iter().filter(|request| request.method == "POST").count(), 1);
+}
+
+#[test]
+fn whip_32_client_has_one_patch_under_way_at_a_time() {
+    // Each restart is answered before the next one is sent, so that there is no answer but the last one's.
+    let (requests, _) = after_a_cut("orderly");
+    let patches: Vec<_> = requests.iter().filter(|request| request.method == "PATCH").collect();
+    let fragments: std::collections::HashSet<_> =
+        patches.iter().map(|patch| attributes(&patch.body, "ice-ufrag:")[0]).collect();
+    assert_eq!(fragments.len(), patches.len(), "every restart is a new one");
+}
+
+/// A run whose way to the receiver is cut off in the middle: what was asked, and the lines.
+fn after_a_cut(session: &str) -> (Vec<Request>, Vec<String>) {
+    let receiver = Receiver::start(&[]);
+    let link = Link::start(receiver.address, Weather::CLEAR);
+    let front = Front::start(link.address(), |_, _| Reply::Pass);
+    let source = ["--pattern", "bars:size=320x240", "--frames", "90", "--session", session];
+    let sender = Sender::start(&front.url(), &source);
+    sender.wait_for_frame(30);
+    link.cut();
+    let sent = sender.finish().expect(0);
+    (front.seen(), sent.lines)
 }
 
 #[test]

@@ -12,8 +12,9 @@ use crate::{
     sink::pictures::Pictures,
 };
 
-/// Access units that may wait for the decoder: live, a hiccup's worth; every-frame, more than any sender's credit.
-const LIVE_UNITS: usize = 8;
+/// Access units that may wait for the decoder: live, what a busy machine is behind for a moment, for decoding takes a
+/// twentieth of a picture's time; every-frame, more than any sender's credit.
+const LIVE_UNITS: usize = 32;
 const EVERY_FRAME_UNITS: usize = 256;
 
 /// What an accepted sender is connected to.

@@ -5,7 +5,7 @@
 //! | between | carries | size | live, when full | every-frame, when full | counted as |
 //! |---|---|---|---|---|---|
 //! | socket → assembler | RTP packets | 2048 a session | oldest picture is given up | newest packets, asked for again | `packets.lost` |
-//! | assembler → decoder | access units | 8 live, 256 every-frame | dropped to the next keyframe | the sender's credit keeps it from filling | gap `busy` |
+//! | assembler → decoder | access units | 32 live, 256 every-frame | dropped to the next keyframe | the sender's credit keeps it from filling | gap `busy` |
 //! | decoder → extraction | pictures | 1 waiting a session | the waiting one is replaced | the decoder waits | gap `busy` |
 //! | extraction → session | outcomes | 256 a session | the decoder waits | the decoder waits | |
 //! | session → reader | lines | 3072 or 8 MiB | the reader's oldest are dropped | the same; a sender's credit keeps its own from filling | gap `slow-reader` |

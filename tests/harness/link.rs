@@ -86,6 +86,11 @@ impl Link {
         Self { address, shared }
     }
 
+    /// Where its HTTP is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The WHIP endpoint at this end of it.
     pub fn url(&self) -> String {
         format!("http://{}/whip", self.address)
@@ -180,11 +185,12 @@ impl Shared {
         }
         let mut words = head.split(' ');
         let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
-        let kept = ["content-type", "authorization", "accept"];
+        let kept = ["content-type", "authorization", "accept", "if-match"];
         let fields: Vec<_> = kept.iter().filter_map(|name| Some((*name, http::field(&head, name)?))).collect();
         let offer = without_candidates(&String::from_utf8_lossy(&body));
         let answer = http::request(self.receiver, method, path, &fields, &offer);
-        let body = if answer.status == 201 { self.through_relay(&answer.body) } else { answer.body.clone() };
+        let describes = answer.status == 201 || answer.status == 200 && method == "PATCH";
+        let body = if describes { self.through_relay(&answer.body) } else { answer.body.clone() };
         let skipped = ["content-length", "connection", "transfer-encoding"];
         let passed = |line: &&str| {
             line.split_once(':').is_some_and(|(name, _)| !skipped.contains(&name.to_ascii_lowercase().as_str()))

@@ -16,6 +16,10 @@ use super::{
 /// How long a live stream waits for a missing packet: some round trips, and still no visible stop.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_millis(200);
 
+/// How long an every-frame stream waits for packets before the first one that came, where that begins no picture
+/// for certain: some senders begin with a SEI unit, and nothing was ever before it.
+const START_PATIENCE: Duration = Duration::from_secs(1);
+
 const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(20);
 /// Packets to ask for at a time when the first one that came is not the first of a picture.
 const STEP_BACK: u64 = 16;
@@ -64,7 +68,7 @@ impl Assembler {
     ///
     /// It begins with the first packet that certainly begins a picture (an SPS, a delimiter). If the
     /// very first packet to come is another one, those before it are asked for: in live mode until one of
-    /// any picture comes or patience ends, in every-frame mode until one before it does.
+    /// any picture comes or patience ends, in every-frame mode until one before it does, for a second at most.
     pub fn new(mode: Mode) -> Self {
         Self {
             mode,
@@ -171,11 +175,14 @@ impl Assembler {
 
     /// When the next packet is given up.
     fn deadline(&self) -> Option<Instant> {
-        let since = match self.phase {
-            Phase::Starting { since, .. } => Some(since),
-            _ => self.nacks.oldest(),
+        let (since, patience) = match (self.phase, self.mode) {
+            // What came before the first packet is a guess, so even every-frame waits for it only so long.
+            (Phase::Starting { since, .. }, Mode::EveryFrame) => (since, START_PATIENCE),
+            (Phase::Starting { since, .. }, Mode::Live) => (since, self.patience),
+            (_, Mode::Live) => (self.nacks.oldest()?, self.patience),
+            (_, Mode::EveryFrame) => return None,
         };
-        since.filter(|_| self.mode == Mode::Live).and_then(|since| since.checked_add(self.patience))
+        since.checked_add(patience)
     }
 
     /// The first packet of all, or of a stream that began anew.
@@ -478,6 +485,16 @@ mod tests {
         receiver.now += DEFAULT_PATIENCE;
         assert_eq!(receiver.pull(), [lost(1), Ok(13)]);
         assert_eq!(receiver.assembler.counters().lost, 0);
+    }
+
+    #[test]
+    fn every_frame_waits_for_an_earlier_beginning_but_not_for_ever() {
+        let mut receiver = Receiver::new(Mode::EveryFrame);
+        assert_eq!(receiver.take(&[12, 13]), []);
+        receiver.now += DEFAULT_PATIENCE;
+        assert_eq!(receiver.pull(), []);
+        receiver.now += START_PATIENCE;
+        assert_eq!(receiver.pull(), [lost(1), Ok(13)]);
     }
 
     #[test]
