@@ -73,6 +73,32 @@ impl Stop {
     }
 }
 
+/// SIGHUP, which asks a daemon to read its files again. Never comes where there is no such thing.
+#[derive(Debug)]
+pub struct Hangups {
+    #[cfg(unix)]
+    signal: tokio::signal::unix::Signal,
+}
+
+impl Hangups {
+    /// From now on SIGHUP no longer ends the process. Must be called inside a tokio runtime.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one; cancel-safe.
+    pub async fn recv(&mut self) {
+        #[cfg(unix)]
+        if self.signal.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
 /// Raises the stop signal on SIGINT or SIGTERM; a second one ends the process at once with 130.
 ///
 /// Must be called inside a tokio runtime.

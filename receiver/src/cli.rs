@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cv_core::logging;
 
-use crate::{analysis::Definitions, web::access::Token};
+use crate::{analysis::Definitions, web::tokens::Token};
 
 /// Answers WHIP senders, decodes their H.264, analyses every picture and prints one JSON line for each.
 ///
@@ -79,18 +79,9 @@ pub struct Serve {
     /// Address of the HTTP server.
     #[arg(long, env = "CV_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub listen: SocketAddr,
-    /// Token that every request must carry as a bearer.
-    #[arg(long, env = "CV_TOKEN", hide_env_values = true, value_name = "T", value_parser = token)]
-    pub token: Option<Token>,
-    /// File that holds the token; safer than the command line, which others can see.
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    pub token_file: Option<PathBuf>,
-    /// Serve beyond this machine without a token.
-    #[arg(long)]
-    pub allow_anonymous: bool,
-    /// Web origin whose pages may talk to this server, or * for all; repeatable.
-    #[arg(long, value_name = "ORIGIN")]
-    pub cors_origin: Vec<String>,
+    /// Who may come in, and how.
+    #[command(flatten)]
+    pub doors: Doors,
     /// Analyzers of a session that asks for none: name or name:key=value, separated by commas.
     #[arg(long, default_value = "stats", value_name = "LIST")]
     pub analyze: String,
@@ -118,6 +109,40 @@ pub struct Serve {
     /// Verbosity of the log.
     #[command(flatten)]
     pub log: Log,
+}
+
+/// Who may use the HTTP server, and how.
+#[derive(Args, Clone, Debug)]
+pub struct Doors {
+    /// Token that every request must carry as a bearer.
+    #[arg(long, env = "CV_TOKEN", hide_env_values = true, value_name = "T", value_parser = token)]
+    pub token: Option<Token>,
+    /// File of tokens, one a line: TOKEN [publish] [read] [admin] [session=PATTERN]; a bare one may do everything.
+    ///
+    /// Safer than the command line, which others can see. Read again on SIGHUP.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Serve beyond this machine without a token.
+    #[arg(long)]
+    pub allow_anonymous: bool,
+    /// Certificate for HTTPS, as PEM with those between it and a root. Read again on SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, as PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Web origin whose pages may talk to this server, or * for all; repeatable.
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+    /// Requests other than GET that one address, or one token there, may make a second; 0 is no limit.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub rate_limit: u16,
+    /// HTTP connections at once.
+    #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_connections: u16,
+    /// HTTP connections at once from one address other than this machine's.
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_connections_per_address: u16,
 }
 
 /// Verbosity of the log.

@@ -30,6 +30,9 @@ fn main() -> Exit {
 
 fn serve(options: &Serve) -> Result<()> {
     options.log.init();
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
     // Pictures are decoded and analysed on threads of their own; what is left for the runtime is light,
     // and more workers would only wake each other.
     let runtime =

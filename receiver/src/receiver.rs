@@ -11,23 +11,11 @@
 //! | session → reader | lines | 3072 or 8 MiB | the reader's oldest are dropped | the same; a sender's credit keeps its own from filling | gap `slow-reader` |
 //! | session → stdout | lines | 65536 or 64 MiB | the oldest are dropped | the same | gap `slow-reader` |
 
-use std::{
-    future::IntoFuture,
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use axum::{
-    Router,
-    http::{HeaderName, HeaderValue, Method, header},
-    middleware,
-};
-use cv_core::process::{Stop, Stopper};
+use anyhow::{Context, Result};
+use cv_core::process::{self, Stop, Stopper};
 use tokio::net::TcpListener;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
     analysis::Plan,
@@ -35,21 +23,22 @@ use crate::{
     dispatch::Threads,
     sessions::Sessions,
     sink::{pictures::Pictures, stdout::Stdout},
-    transport::whip::{self, Endpoint, Settings},
-    web::{self, access::Token},
+    transport::whip::{Endpoint, Settings},
+    web::{self, counters::HttpCounters, doors::Doors},
 };
 
 /// Sessions remembered beside those with a sender, so that clients cannot fill memory with names.
 const REMEMBERED_SESSIONS: usize = 1000;
 /// How long sessions may take to end after a stop signal.
 const STOP_LIMIT: Duration = Duration::from_millis(4000);
-/// How long the reader of stdout may take for the rest.
-const STDOUT_LIMIT: Duration = Duration::from_millis(500);
+/// How long readers, stdout's and those over HTTP, may take for the rest.
+const READER_LIMIT: Duration = Duration::from_millis(500);
 
 /// A receiver with its sockets open.
 pub struct Receiver {
     listener: TcpListener,
-    router: Router,
+    doors: Doors,
+    sessions: Sessions,
     endpoint: Endpoint,
     stdout: Option<Stdout>,
 }
@@ -57,18 +46,7 @@ pub struct Receiver {
 impl Receiver {
     /// Checks the options, opens the socket, starts the threads. `stopper` is raised when stdout closes.
     pub async fn bind(options: &Serve, stopper: Stopper) -> Result<Self> {
-        let token = match &options.token_file {
-            Some(path) => {
-                Some(Token::from_file(path).with_context(|| format!("cannot read the token from {}", path.display()))?)
-            }
-            None => options.token.clone(),
-        };
-        if !is_local(options.listen.ip()) && token.is_none() && !options.allow_anonymous {
-            bail!(
-                "{} is reachable from other machines and there is no token: give --token-file, or --allow-anonymous to let everybody in",
-                options.listen
-            );
-        }
+        let doors = Doors::new(&options.doors, options.listen)?;
         let definitions = options.definitions();
         for (name, spec) in &definitions {
             Plan::parse(spec, &definitions).with_context(|| format!("--define {name}={spec}"))?;
@@ -93,15 +71,7 @@ impl Receiver {
             pictures,
             max_sessions: options.max_sessions.into(),
         });
-        let router = endpoint
-            .routes()
-            .merge(web::routes(sessions))
-            .fallback(web::problem::no_such_path)
-            .method_not_allowed_fallback(web::problem::no_such_method)
-            .layer(middleware::from_fn_with_state(token.map(Arc::new), web::access::check))
-            .layer(cors(&options.cors_origin)?)
-            .layer(middleware::from_fn(whip::announce));
-        Ok(Self { listener, router, endpoint, stdout })
+        Ok(Self { listener, doors, sessions, endpoint, stdout })
     }
 
     /// Where HTTP is served.
@@ -109,59 +79,41 @@ impl Receiver {
         self.listener.local_addr().context("the listener has no address")
     }
 
+    /// What its HTTP server counts.
+    pub fn http_counters(&self) -> Arc<HttpCounters> {
+        self.doors.counters()
+    }
+
     /// Serves until the stop signal, then ends every session in good order, within five seconds.
     pub async fn run(self, mut stop: Stop) -> Result<()> {
-        let address = self.address()?;
-        tracing::info!("listening on http://{address}/whip");
-        let mut server = pin!(axum::serve(self.listener, self.router).into_future());
-        tokio::select! {
-            served = &mut server => served.context("the HTTP server failed")?,
-            () = stop.raised() => {}
-        }
+        tracing::info!("listening on {}://{}/whip", self.doors.scheme(), self.address()?);
+        let (close, closing) = process::stop();
+        let others = web::routes(self.sessions, closing.clone());
+        let served = self.doors.serve(self.listener, self.endpoint.routes(), others, closing);
+        let server = tokio::spawn(served);
+        stop.raised().await;
         tracing::info!("stopping");
-        // Meanwhile new senders are told to come back later, and last lines reach their readers.
-        tokio::select! {
-            served = &mut server => served.context("the HTTP server failed")?,
-            ended = tokio::time::timeout(STOP_LIMIT, self.endpoint.shut_down()) => if ended.is_err() {
-                tracing::warn!("some sessions did not end in time");
-            },
+        // Meanwhile new senders are told to come back later.
+        if tokio::time::timeout(STOP_LIMIT, self.endpoint.shut_down()).await.is_err() {
+            tracing::warn!("some sessions did not end in time");
         }
-        match self.stdout {
-            Some(stdout) => stdout.finish(STDOUT_LIMIT).await.context("cannot write results to stdout"),
-            None => Ok(()),
+        // The last lines reach their readers, here and there.
+        close.raise();
+        let finish = async {
+            match self.stdout {
+                Some(stdout) => stdout.finish(READER_LIMIT).await.context("cannot write results to stdout"),
+                None => Ok(()),
+            }
+        };
+        let (finished, served) = tokio::join!(finish, tokio::time::timeout(READER_LIMIT, server));
+        match served {
+            Ok(served) => served.context("the HTTP server failed")?,
+            Err(_elapsed) => tracing::debug!("some answers were not taken in time"),
         }
+        finished
     }
-}
-
-fn is_local(address: IpAddr) -> bool {
-    address.is_loopback()
 }
 
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What pages of other origins may do; nothing unless an origin is named.
-fn cors(origins: &[String]) -> Result<CorsLayer> {
-    if origins.is_empty() {
-        return Ok(CorsLayer::new());
-    }
-    let allowed = if origins.iter().any(|origin| origin == "*") {
-        AllowOrigin::any()
-    } else {
-        let values: Result<Vec<_>, _> = origins.iter().map(|origin| HeaderValue::try_from(origin.as_str())).collect();
-        AllowOrigin::list(values.context("--cors-origin takes an origin like https://example.org")?)
-    };
-    Ok(CorsLayer::new()
-        .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE, Method::OPTIONS])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
-        .expose_headers([
-            header::LOCATION,
-            header::ETAG,
-            header::LINK,
-            header::RETRY_AFTER,
-            HeaderName::from_static("accept-post"),
-            HeaderName::from_static("accept-patch"),
-        ]))
 }

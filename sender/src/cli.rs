@@ -102,6 +102,9 @@ pub struct TargetArgs {
     /// Bearer token for the endpoint.
     #[arg(long, env = "CV_TOKEN", hide_env_values = true, value_name = "T", value_parser = token)]
     pub token: Option<Token>,
+    /// Certificate of a private authority that the endpoint's may be signed by, as PEM.
+    #[arg(long, env = "CV_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Leave the session's analysis state for a later run with the same id.
     #[arg(long)]
     pub keep_session: bool,

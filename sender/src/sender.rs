@@ -37,7 +37,11 @@ use crate::{
     progress::{self, Progress},
     source::{Source, selection::Selected},
     summary::{Latency, Summary, round},
-    transport::{peer::Event, publish::Feedback, whip::Endpoint},
+    transport::{
+        peer::Event,
+        publish::Feedback,
+        whip::{self, Endpoint},
+    },
 };
 
 /// Live: how long after the last picture an answer may still come.
@@ -91,7 +95,8 @@ impl Sender {
         let info = selected.info();
         let sent = framing.size_of(info.size)?;
         tracing::info!("{}: {} at {:.2} fps, sending {sent}", info.name, info.size, info.fps);
-        let endpoint = Endpoint::new(cli.target.url.clone(), cli.target.token.clone(), cli.target.timeout)
+        let roots = cli.target.ca_file.as_deref().map(whip::roots).transpose()?;
+        let endpoint = Endpoint::new(cli.target.url.clone(), cli.target.token.clone(), roots, cli.target.timeout)
             .context("cannot set up the HTTP client")?;
         let unnamed = cli.target.session.is_none();
         let expectation = match (&cli.results.expect, cli.results.update) {

@@ -74,7 +74,7 @@ pub fn binary(name: &str) -> PathBuf {
 /// A command for the program called `name`, free of what this environment would tell it.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(binary(name));
-    for variable in ["CV_LISTEN", "CV_LOG", "CV_QUEUE", "CV_SESSION", "CV_TOKEN", "CV_URL", "RUST_LOG"] {
+    for variable in ["CV_CA_FILE", "CV_LISTEN", "CV_LOG", "CV_QUEUE", "CV_SESSION", "CV_TOKEN", "CV_URL", "RUST_LOG"] {
         command.env_remove(variable);
     }
     command

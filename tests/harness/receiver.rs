@@ -15,6 +15,8 @@ pub struct Receiver {
     pub program: Program,
     /// Where its HTTP is.
     pub address: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: String,
 }
 
 impl Receiver {
@@ -51,14 +53,16 @@ impl Receiver {
     /// # Panics
     /// If it does not come up.
     pub fn from(program: Program) -> Self {
-        let line = program.wait_for_stderr("'listening' on stderr", |line| line.contains("listening on http://"));
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok());
-        Self { program, address: address.unwrap_or_else(|| panic!("no address in: {line}")) }
+        let line = program.wait_for_stderr("'listening' on stderr", |line| line.contains("listening on http"));
+        let (scheme, rest) = line.rsplit(' ').next().and_then(|url| url.split_once("://")).expect("a URL is last");
+        let address = rest.split('/').next().and_then(|address| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in: {line}"));
+        Self { program, address, scheme: scheme.to_owned() }
     }
 
     /// Its WHIP endpoint.
     pub fn url(&self) -> String {
-        format!("http://{}/whip", self.address)
+        format!("{}://{}/whip", self.scheme, self.address)
     }
 
     /// The lines on its stdout once `session` is closed.

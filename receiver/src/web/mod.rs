@@ -1,22 +1,22 @@
 //! What the receiver says over HTTP beside WHIP: sessions and their results.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, pin::pin, sync::Arc};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{
-        Path, Query, State,
-        ws::{Message as Frame, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+        FromRequestParts, Path, Query, State,
+        ws::{Message as Frame, WebSocket, WebSocketUpgrade},
     },
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderName, StatusCode, header, request::Parts},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
     },
     routing,
 };
-use cv_core::session_id::SessionId;
+use cv_core::{process::Stop, session_id::SessionId};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 
@@ -27,41 +27,68 @@ use crate::{
 };
 
 pub mod access;
+pub mod connection;
+pub mod counters;
+pub mod doors;
 pub mod etag;
+pub mod network;
+pub mod origin;
+pub mod places;
 pub mod problem;
+pub mod rates;
+pub mod server;
+pub mod tls;
+pub mod tokens;
 
 use problem::Problem;
+use tokens::{Grant, Scope};
 
-/// The routes about sessions.
-pub fn routes(sessions: Sessions) -> Router {
+/// What the caller's token may do.
+type Caller = Extension<Arc<Grant>>;
+
+/// The routes about sessions. Readers are sent away in good order when `closing` is raised.
+pub fn routes(sessions: Sessions, closing: Stop) -> Router {
     Router::new()
         .route("/cv/sessions", routing::get(list))
         .route("/cv/session", routing::delete(forget_named))
         .route("/cv/session/{id}", routing::get(describe).delete(forget))
         .route("/cv/session/{id}/results", routing::get(results))
+        .layer(Extension(closing))
         .with_state(sessions)
 }
 
-async fn list(State(sessions): State<Sessions>) -> Json<Value> {
-    let described = sessions.all().into_iter().map(|session| async move { session.ask(Message::Describe).await });
-    Json(futures_util::future::join_all(described).await.into_iter().flatten().collect())
+async fn list(State(sessions): State<Sessions>, Extension(grant): Caller) -> Result<Json<Value>, Problem> {
+    access::require(&grant, Scope::Read)?;
+    let visible = sessions.all().into_iter().filter(|session| grant.covers(&session.id));
+    let described = visible.map(|session| async move { session.ask(Message::Describe).await });
+    Ok(Json(futures_util::future::join_all(described).await.into_iter().flatten().collect()))
 }
 
-async fn describe(State(sessions): State<Sessions>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let session = sessions.find(&parse(&id)?).ok_or_else(|| unknown(&id))?;
+async fn describe(
+    State(sessions): State<Sessions>,
+    Extension(grant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let session = sessions.find(&access::session(&grant, Scope::Read, &id)?).ok_or_else(|| unknown(&id))?;
     session.ask(Message::Describe).await.map(Json).ok_or_else(|| unknown(&id))
 }
 
-async fn forget(State(sessions): State<Sessions>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    forget_session(&sessions, &parse(&id)?).await
+async fn forget(
+    State(sessions): State<Sessions>,
+    Extension(grant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    forget_session(&sessions, &access::session(&grant, Scope::Admin, &id)?).await
 }
 
 /// DELETE with the id in `?session=` or in a JSON body `{"sessionId": …}`.
 async fn forget_named(
     State(sessions): State<Sessions>,
+    Extension(grant): Caller,
     Query(query): Query<HashMap<String, String>>,
     body: String,
 ) -> Result<Json<Value>, Problem> {
+    access::require(&grant, Scope::Admin)?;
     let in_body = || Some(serde_json::from_str::<Value>(&body).ok()?.get("sessionId")?.as_str()?.to_owned());
     let id = query.get("session").cloned().or_else(in_body);
     let id = id.ok_or_else(|| {
@@ -70,7 +97,7 @@ async fn forget_named(
             "name the session: ?session=ID or a JSON body {\"sessionId\":\"ID\"}",
         )
     })?;
-    forget_session(&sessions, &parse(&id)?).await
+    forget_session(&sessions, &access::session(&grant, Scope::Admin, &id)?).await
 }
 
 /// Forgets the state; a session that nobody knows is forgotten already.
@@ -84,50 +111,93 @@ async fn forget_session(sessions: &Sessions, id: &SessionId) -> Result<Json<Valu
 /// The session's lines as they come: server-sent events, NDJSON or WebSocket messages.
 async fn results(
     State(sessions): State<Sessions>,
+    Extension(grant): Caller,
+    Extension(closing): Extension<Stop>,
     Path(id): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    wanted: Wanted,
 ) -> Result<Response, Problem> {
-    let since = query.get("since").map(|text| text.parse::<u64>()).transpose();
-    let since = since.map_err(|_not_a_number| Problem::bad_request("?since= is a frame number"))?;
-    // A browser that comes back names the last event it saw.
-    let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let since = seen.map(|seen| seen.saturating_add(1)).or(since);
-    let session = sessions.find(&parse(&id)?).ok_or_else(|| unknown(&id))?;
+    let session = sessions.find(&access::session(&grant, Scope::Read, &id)?).ok_or_else(|| unknown(&id))?;
     let (outbox, inbox) = sink::outbox(Bound::READER);
-    if !session.tell(Message::Subscribe(since, outbox)).await {
+    if !session.tell(Message::Subscribe(wanted.since, outbox)).await {
         return Err(unknown(&id));
     }
-    if let Ok(upgrade) = upgrade {
-        return Ok(upgrade.max_message_size(4096).on_upgrade(|socket| websocket(socket, inbox)));
+    let lines = lines(inbox, closing);
+    Ok(match wanted.form {
+        Form::WebSocket(upgrade) => upgrade.max_message_size(4096).on_upgrade(|socket| websocket(socket, lines)),
+        Form::Ndjson => ndjson(lines),
+        Form::Events => events(lines),
+    })
+}
+
+/// What a reader asks for.
+struct Wanted {
+    since: Option<u64>,
+    form: Form,
+}
+
+/// How lines are written.
+enum Form {
+    WebSocket(WebSocketUpgrade),
+    Ndjson,
+    Events,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Wanted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri);
+        let query = query.map_err(|error| Problem::bad_request(error.to_string()))?;
+        let since = query.get("since").map(|text| text.parse::<u64>()).transpose();
+        let since = since.map_err(|_not_a_number| Problem::bad_request("?since= is a frame number"))?;
+        let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        // A browser that comes back names the last event it saw.
+        let seen = text(HeaderName::from_static("last-event-id")).and_then(|seen| seen.parse::<u64>().ok());
+        let since = seen.map(|seen| seen.saturating_add(1)).or(since);
+        let form = if text(header::UPGRADE).is_some() {
+            let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
+            Form::WebSocket(upgrade.map_err(|rejection| Problem::bad_request(rejection.body_text()))?)
+        } else if text(header::ACCEPT).is_some_and(|accept| accept.contains("application/x-ndjson")) {
+            Form::Ndjson
+        } else {
+            Form::Events
+        };
+        Ok(Self { since, form })
     }
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accept.contains("application/x-ndjson") {
-        let lines = lines(inbox).map(|line| Ok::<_, Infallible>(format!("{}\n", line.json)));
-        let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-cache")];
-        return Ok((headers, Body::from_stream(lines)).into_response());
-    }
-    let events = lines(inbox).map(|line| {
+}
+
+fn ndjson(lines: impl Stream<Item = Arc<Rendered>> + Send + 'static) -> Response {
+    let lines = lines.map(|line| Ok::<_, Infallible>(format!("{}\n", line.json)));
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-cache")];
+    (headers, Body::from_stream(lines)).into_response()
+}
+
+fn events(lines: impl Stream<Item = Arc<Rendered>> + Send + 'static) -> Response {
+    let events = lines.map(|line| {
         let event = Event::default().data(&line.json);
         Ok::<_, Infallible>(match line.frames {
             Some((_, to)) => event.id(to.to_string()),
             None => event,
         })
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 
-fn lines(inbox: Inbox) -> impl Stream<Item = Arc<Rendered>> {
-    let batches = stream::unfold(inbox, |mut inbox| async move {
-        let batch = inbox.recv().await;
-        (!batch.is_empty()).then_some((batch, inbox))
+/// Lines until there will be no more, or until `closing` is raised and none waits.
+fn lines(inbox: Inbox, closing: Stop) -> impl Stream<Item = Arc<Rendered>> + Send + 'static {
+    let batches = stream::unfold((inbox, closing), |(mut inbox, mut closing)| async move {
+        let batch = tokio::select! {
+            biased;
+            batch = inbox.recv() => batch,
+            () = closing.raised() => Vec::new(),
+        };
+        (!batch.is_empty()).then_some((batch, (inbox, closing)))
     });
     batches.flat_map(stream::iter)
 }
 
-async fn websocket(mut socket: WebSocket, inbox: Inbox) {
-    let mut lines = Box::pin(lines(inbox));
+async fn websocket(mut socket: WebSocket, lines: impl Stream<Item = Arc<Rendered>>) {
+    let mut lines = pin!(lines);
     loop {
         tokio::select! {
             line = lines.next() => match line {
@@ -145,10 +215,6 @@ async fn websocket(mut socket: WebSocket, inbox: Inbox) {
     if let Err(error) = socket.send(Frame::Close(None)).await {
         tracing::trace!(%error, "a reader left before the end");
     }
-}
-
-fn parse(id: &str) -> Result<SessionId, Problem> {
-    id.parse().map_err(|error: cv_core::session_id::SessionIdError| Problem::bad_request(error.to_string()))
 }
 
 fn unknown(id: &str) -> Problem {

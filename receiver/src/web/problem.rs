@@ -1,5 +1,7 @@
 //! Errors over HTTP as RFC 9457 wants them, with a detail that a person can act on.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::rejection::BytesRejection,
@@ -14,17 +16,37 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     retry_after: Option<u32>,
+    /// How to get in (RFC 6750, 3).
+    challenge: Option<String>,
 }
 
 impl Problem {
     /// `status`, with what is wrong and what to do.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None }
+        Self { status, detail: detail.into(), retry_after: None, challenge: None }
     }
 
     /// 400.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 401, with what WWW-Authenticate says.
+    pub fn unauthorized(challenge: &str, detail: impl Into<String>) -> Self {
+        Self { challenge: Some(challenge.into()), ..Self::new(StatusCode::UNAUTHORIZED, detail) }
+    }
+
+    /// 403 for a token that is not good for `scope`.
+    pub fn forbidden(scope: &str, detail: impl Into<String>) -> Self {
+        let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+        Self { challenge: Some(challenge), ..Self::new(StatusCode::FORBIDDEN, detail) }
+    }
+
+    /// 429, to be tried again after `wait`.
+    pub fn too_many(wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u32;
+        let detail = "too many requests from this address; --rate-limit of the receiver says how many it takes";
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 503, to be tried again in a few seconds.
@@ -60,6 +82,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

@@ -1,11 +1,15 @@
 //! The WHIP client (RFC 9725): an offer in a POST, an ICE restart in a PATCH, the end in a DELETE.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use cv_core::whip::{RESULTS_REL, SDP, SDP_FRAGMENT, query};
 use jiff::Timestamp;
 use reqwest::{
-    Client, Method, RequestBuilder, Response, StatusCode, Url,
+    Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, IF_MATCH, LINK, LOCATION, RETRY_AFTER},
     redirect::Policy,
 };
@@ -14,8 +18,9 @@ use reqwest::{
 const MAX_ANSWER: usize = 256 << 10;
 /// Endpoints that one offer is handed on to at most.
 const MAX_REDIRECTS: usize = 5;
-/// A connection that has not been used for longer may lead through a network that is gone.
-const IDLE_CONNECTION: Duration = Duration::from_secs(5);
+/// A connection that has not been used for longer may lead through a network that is gone, or be closed by the
+/// server at the moment of its use.
+const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 
 /// A secret that must not be printed.
 #[derive(Clone)]
@@ -43,6 +48,14 @@ pub enum Error {
         /// The endpoint.
         url: String,
         /// What went wrong.
+        problem: String,
+    },
+    /// It is not who it says, as far as certificates tell.
+    #[error("cannot trust {url}: {problem}")]
+    Untrusted {
+        /// The endpoint.
+        url: String,
+        /// What is wrong with its certificate, and what to try.
         problem: String,
     },
     /// It wants a token, or another one.
@@ -83,7 +96,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } => true,
             Self::Rejected { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
-            Self::Refused { .. } | Self::NotWhip { .. } => false,
+            Self::Refused { .. } | Self::Untrusted { .. } | Self::NotWhip { .. } => false,
         }
     }
 
@@ -103,7 +116,8 @@ impl Error {
 
     /// Whether the server took offence at the offer itself.
     pub fn is_about_the_offer(&self) -> bool {
-        matches!(self, Self::Rejected { status, .. } if status.is_client_error() && *status != StatusCode::NOT_FOUND)
+        matches!(self, Self::Rejected { status, .. } if status.is_client_error()
+            && ![StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS].contains(status))
     }
 }
 
@@ -134,8 +148,14 @@ pub struct Created {
 }
 
 impl Endpoint {
-    /// The endpoint at `url`; every request takes at most `timeout` to connect.
-    pub fn new(url: Url, token: Option<Token>, timeout: Duration) -> Result<Self, reqwest::Error> {
+    /// The endpoint at `url`; every request takes at most `timeout` to connect. `roots` are trusted beside those of
+    /// this machine.
+    pub fn new(
+        url: Url,
+        token: Option<Token>,
+        roots: Option<Vec<Certificate>>,
+        timeout: Duration,
+    ) -> Result<Self, reqwest::Error> {
         // webrtc brings ring; HTTPS is to use it, too. A second call changes nothing.
         rustls::crypto::ring::default_provider().install_default().ok();
         let builder = || {
@@ -143,9 +163,10 @@ impl Endpoint {
             // Redirects are followed here: which of them, and with what, is WHIP's affair.
             named.connect_timeout(timeout).pool_idle_timeout(IDLE_CONNECTION).redirect(Policy::none())
         };
-        let client = match builder().build() {
-            // A small machine may have no root certificates; plain HTTP needs none.
-            Err(_no_roots) if url.scheme() == "http" => builder().tls_certs_only([]).build()?,
+        let own = || roots.clone().unwrap_or_default();
+        let client = match builder().tls_certs_merge(own()).build() {
+            // A small machine may have no root certificates; plain HTTP needs none, and those given may be enough.
+            Err(_no_roots) if url.scheme() == "http" || roots.is_some() => builder().tls_certs_only(own()).build()?,
             built => built?,
         };
         Ok(Self { client, url, token })
@@ -299,6 +320,9 @@ impl Endpoint {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
+        if let Some(problem) = distrust(error) {
+            return Error::Untrusted { url: self.url(), problem };
+        }
         // The innermost cause says it best: "Connection refused", "dns error".
         let mut cause: &dyn std::error::Error = error;
         while let Some(source) = cause.source() {
@@ -314,6 +338,64 @@ impl Endpoint {
 
     fn not_whip(&self, problem: String) -> Error {
         Error::NotWhip { url: self.url(), problem }
+    }
+}
+
+/// A file of certificates that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read certificates from {path} (--ca-file): {problem}")]
+pub struct RootsError {
+    path: PathBuf,
+    problem: String,
+}
+
+/// The certificates in the PEM file at `path`.
+pub fn roots(path: &Path) -> Result<Vec<Certificate>, RootsError> {
+    let wrong = |problem: String| RootsError { path: path.to_owned(), problem };
+    let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(roots) if !roots.is_empty() => Ok(roots),
+        Ok(_) => Err(wrong("there is none in it; it has to be PEM (-----BEGIN CERTIFICATE-----)".into())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+/// What is wrong with the server's certificate, if that is why a request failed.
+fn distrust(error: &reqwest::Error) -> Option<String> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref() {
+            return of_certificate(error);
+        }
+        // What an I/O error carries is not among its sources.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn of_certificate(error: &rustls::Error) -> Option<String> {
+    use rustls::{CertificateError as Reason, Error, InvalidMessage};
+    match error {
+        // A known authority that has only the name in common with the one that signed it is an unknown one, too.
+        Error::InvalidCertificate(Reason::UnknownIssuer | Reason::BadSignature) => Some(
+            "its certificate is signed by an authority that this machine does not know: name that authority's certificate with --ca-file".into(),
+        ),
+        Error::InvalidCertificate(reason) => Some(match reason {
+            Reason::Expired | Reason::ExpiredContext { .. } => {
+                "its certificate has expired: it has to renew it, or this machine's clock is wrong".into()
+            }
+            Reason::NotValidForName | Reason::NotValidForNameContext { .. } => {
+                format!("its certificate is for another name: use that name in --url ({reason})")
+            }
+            other => format!("its certificate is no good: {other}"),
+        }),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            Some("it does not speak TLS: is it an http:// URL?".into())
+        }
+        _ => None,
     }
 }
 
@@ -372,7 +454,7 @@ mod tests {
     #[test]
     fn secrets_are_not_printed() {
         let url = Url::parse("http://user:pass@host:1/whip?key=k").unwrap();
-        let endpoint = Endpoint::new(url, Some(Token::new("secret")), Duration::from_secs(1)).unwrap();
+        let endpoint = Endpoint::new(url, Some(Token::new("secret")), None, Duration::from_secs(1)).unwrap();
         assert_eq!(endpoint.url(), "http://host:1/whip");
         assert!(!format!("{:?}", endpoint.token).contains("secret"));
     }
