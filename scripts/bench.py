@@ -28,7 +28,7 @@ class Receiver:
 
     def __init__(self, bin_dir):
         self.log = tempfile.TemporaryFile("w+")
-        command = [os.path.join(bin_dir, "cv-receiver"), "--listen", "127.0.0.1:0", "--no-print"]
+        command = [os.path.join(bin_dir, "cv-receiver"), "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--no-print"]
         self.process = subprocess.Popen(command, stderr=self.log)
         self.url = self.wait_for_url()
         self.idle_mb = self.peak_mb = self.rss_mb()

@@ -77,6 +77,15 @@ assembly() {
     fi
 }
 
+# What the unit may do; above 2.0 of 10 something was opened that need not be.
+exposure() {
+    if ! command -v systemd-analyze > /dev/null; then
+        echo "SKIPPED: the unit's exposure, for want of systemd-analyze" >&2
+        return 0
+    fi
+    systemd-analyze security --no-pager --offline=yes --threshold=20 scripts/systemd/cv-receiver.service | tail -n 1
+}
+
 untouched() {
     local after
     after=$(git status --porcelain)
@@ -96,6 +105,7 @@ source scripts/setup.sh "$level"
 check format cargo fmt --all --check
 check 'Cargo.lock is up to date' lockfile
 check scripts scripts
+check 'confinement of the service' exposure
 check lints cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 if [ -n "$quick" ]; then
     check 'tests beside the code' cargo nextest run --locked --workspace --lib --bins

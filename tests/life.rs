@@ -4,7 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use cv_tests::{Receiver, Sender, lines, link::Link, way::Weather};
+use cv_tests::{
+    Receiver, Sender,
+    front::{Front, Reply},
+    lines,
+    link::Link,
+    way::Weather,
+};
 
 const LONG: [&str; 5] = ["--pattern", "bars:size=320x240", "--duration", "120", "--session"];
 

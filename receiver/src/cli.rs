@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use cv_core::logging;
 
 use crate::{analysis::Definitions, web::tokens::Token};
@@ -79,26 +79,32 @@ pub struct Serve {
     /// Address of the HTTP server.
     #[arg(long, env = "CV_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub listen: SocketAddr,
+    /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:9090 if it is free].
+    #[arg(long, env = "CV_OPS_LISTEN", value_name = "ADDR")]
+    pub ops_listen: Option<SocketAddr>,
     /// Who may come in, and how.
     #[command(flatten)]
     pub doors: Doors,
     /// Analyzers of a session that asks for none: name or name:key=value, separated by commas.
-    #[arg(long, default_value = "stats", value_name = "LIST")]
+    #[arg(long, env = "CV_ANALYZE", default_value = "stats", value_name = "LIST")]
     pub analyze: String,
     /// A name that sessions may ask for, with what it stands for; repeatable.
     #[arg(long, value_name = "NAME=SPEC", value_parser = definition)]
     pub define: Vec<(String, String)>,
     /// Threads for analyzers that take longer than a moment [default: one a processor].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "CV_ANALYSIS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub analysis_threads: Option<u16>,
     /// Print no results on stdout.
-    #[arg(long)]
+    #[arg(long, env = "CV_NO_PRINT", value_parser = FalseyValueParser::new())]
     pub no_print: bool,
     /// Senders at once; further ones are told to come back later.
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "CV_MAX_SESSIONS", default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_sessions: u16,
+    /// Share of the processors that live senders may use together; further ones are told to come back later. 0 takes all.
+    #[arg(long, env = "CV_MAX_LOAD", default_value_t = 0.9, value_name = "SHARE", value_parser = share)]
+    pub max_load: f64,
     /// Seconds that a session is remembered once its sender is gone.
-    #[arg(long, default_value = "300", value_name = "S", value_parser = seconds)]
+    #[arg(long, env = "CV_SESSION_TTL", default_value = "300", value_name = "S", value_parser = seconds)]
     pub session_ttl: Duration,
     /// Store every Nth picture as a PNG.
     #[arg(long, value_name = "N", requires = "save_dir", value_parser = clap::value_parser!(u64).range(1..))]
@@ -120,22 +126,22 @@ pub struct Doors {
     /// File of tokens, one a line: TOKEN [publish] [read] [admin] [session=PATTERN]; a bare one may do everything.
     ///
     /// Safer than the command line, which others can see. Read again on SIGHUP.
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    #[arg(long, env = "CV_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
     /// Serve beyond this machine without a token.
-    #[arg(long)]
+    #[arg(long, env = "CV_ALLOW_ANONYMOUS", value_parser = FalseyValueParser::new())]
     pub allow_anonymous: bool,
     /// Certificate for HTTPS, as PEM with those between it and a root. Read again on SIGHUP.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, env = "CV_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, as PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, env = "CV_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// Web origin whose pages may talk to this server, or * for all; repeatable.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, env = "CV_CORS_ORIGIN", value_delimiter = ' ', value_name = "ORIGIN")]
     pub cors_origin: Vec<String>,
     /// Requests other than GET that one address, or one token there, may make a second; 0 is no limit.
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, env = "CV_RATE_LIMIT", default_value_t = 50, value_name = "N")]
     pub rate_limit: u16,
     /// HTTP connections at once.
     #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -155,7 +161,7 @@ pub struct Log {
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Form of log lines: text or json.
-    #[arg(long, default_value_t = logging::Format::Text, value_name = "FORMAT")]
+    #[arg(long, env = "CV_LOG_FORMAT", default_value_t = logging::Format::Text, value_name = "FORMAT")]
     log_format: logging::Format,
     /// Filter for log lines in the syntax of RUST_LOG.
     #[arg(long, env = "CV_LOG", hide = true)]
@@ -185,6 +191,13 @@ fn definition(text: &str) -> Result<(String, String), String> {
     let (name, spec) = text.split_once('=').ok_or("write NAME=SPEC, for example quick=stats:window=2")?;
     let usable = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     usable.then(|| (name.into(), spec.into())).ok_or_else(|| format!("'{name}' is no name: use A-Z a-z 0-9 _ -"))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| format!("'{text}' is not a share from 0 to 1"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

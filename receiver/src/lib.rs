@@ -4,12 +4,18 @@
 //! [`analysis`], [`session`], [`sink`]. Only [`pipeline`] and [`receiver`]
 //! join them.
 
+pub mod admission;
 pub mod analysis;
 pub mod cli;
 pub mod decode;
 pub mod dispatch;
+pub mod metrics;
+pub mod ops;
 pub mod pipeline;
+mod process;
+pub mod progress;
 pub mod receiver;
+pub mod service;
 pub mod session;
 pub mod sessions;
 pub mod sink;

@@ -9,6 +9,7 @@ use cv_receiver::{
     analysis::ANALYZERS,
     cli::{Cli, Command, Generated, Output, Serve},
     receiver::Receiver,
+    service,
 };
 
 fn main() -> Exit {
@@ -33,13 +34,15 @@ fn serve(options: &Serve) -> Result<()> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
+    // Before there are threads: it changes the environment.
+    let inherited = service::inherited().context("cannot use the socket that the service manager passed")?;
     // Pictures are decoded and analysed on threads of their own; what is left for the runtime is light,
     // and more workers would only wake each other.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("network").enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let (stopper, stop) = process::stop_on_signals().context("cannot listen for signals")?;
-        Receiver::bind(options, stopper).await?.run(stop).await
+        Receiver::bind(options, inherited, stopper).await?.run(stop).await
     })
 }
 

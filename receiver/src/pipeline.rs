@@ -1,13 +1,15 @@
 //! A picture's way from the transport to its session: decoded, analysed, answered.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use cv_core::{report::Cause, whip::Mode};
 
 use crate::{
+    admission::{Meter, Seat, ThreadMeter},
     analysis::{Cost, Extraction, Input, Plan},
     decode::{Decoding, Output, Verdict},
     dispatch::{Dispatch, Job, Lane},
+    progress,
     session::{Analyzed, Message, Outcome, PeerId, Session},
     sink::pictures::Pictures,
 };
@@ -21,6 +23,8 @@ const EVERY_FRAME_UNITS: usize = 256;
 pub struct Wiring {
     /// The session.
     pub session: Session,
+    /// Where the offer came from, if that is known.
+    pub client: Option<IpAddr>,
     /// How pictures are to be delivered.
     pub mode: Mode,
     /// The analyzers asked for.
@@ -35,6 +39,8 @@ pub struct Wiring {
     pub dispatch: Arc<dyn Dispatch>,
     /// Whether pictures are stored.
     pub pictures: Option<Pictures>,
+    /// The sender's seat, where its work is measured.
+    pub seat: Arc<Seat>,
 }
 
 /// Starts the decoder with the way of its pictures through analysis to the session.
@@ -42,12 +48,15 @@ pub fn start(id: PeerId, wiring: &Wiring) -> Result<Decoding, crate::decode::Err
     let (extraction, _) = wiring.plan.build();
     let lane = Arc::new(Lane::new(wiring.dispatch.clone(), wiring.mode));
     let (session, pictures, drained_lane) = (wiring.session.clone(), wiring.pictures.clone(), lane.clone());
-    let verdict = move |order: u64, verdict: Verdict| match verdict {
+    // The seat is taken until the decoder ends.
+    let (seat, mut thread) = (wiring.seat.clone(), ThreadMeter::default());
+    let settle = move |order: u64, verdict: Verdict| match verdict {
         Verdict::Picture(output) => {
             if let Some(pictures) = &pictures {
                 pictures.offer(&session.id, output.identity.frame, &output.picture);
             }
-            analyze(&extraction, &lane, *output, Answer { session: session.clone(), id, order });
+            let answer = Answer { session: session.clone(), id, order, meter: seat.meter().clone() };
+            analyze(&extraction, &lane, *output, answer);
         }
         Verdict::Missed(identity, cause) => {
             session.tell_blocking(Message::Done(id, order, Outcome::Missed(identity, cause)));
@@ -55,6 +64,11 @@ pub fn start(id: PeerId, wiring: &Wiring) -> Result<Decoding, crate::decode::Err
         Verdict::Nameless(cause, pictures) => {
             session.tell_blocking(Message::Done(id, order, Outcome::Nameless(cause, pictures)));
         }
+    };
+    let measured = wiring.seat.meter().clone();
+    let verdict = move |order, verdict| {
+        settle(order, verdict);
+        thread.tick(&measured);
     };
     let session = wiring.session.clone();
     let ended = move || {
@@ -69,10 +83,13 @@ pub fn start(id: PeerId, wiring: &Wiring) -> Result<Decoding, crate::decode::Err
 }
 
 /// Where the outcome of one picture goes.
+#[derive(Clone)]
 struct Answer {
     session: Session,
     id: PeerId,
     order: u64,
+    /// Where work on other threads than the decoder's is measured.
+    meter: Arc<Meter>,
 }
 
 impl Answer {
@@ -90,11 +107,12 @@ fn analyze(extraction: &Extraction, lane: &Lane, output: Output, answer: Answer)
     };
     if extraction.cost() == Cost::Light {
         let started = Instant::now();
-        let extracted = extraction.run(&Input { picture: &picture, previous: previous.as_ref() });
+        let input = Input { picture: &picture, previous: previous.as_ref() };
+        let extracted = progress::watched(|| extraction.run(&input));
         return answer.give(analyzed(extracted, started.elapsed(), started));
     }
-    let missed = Answer { session: answer.session.clone(), ..answer };
+    let (missed, meter) = (answer.clone(), answer.meter.clone());
     let done = Box::new(move |extracted, spent| answer.give(analyzed(extracted, spent, Instant::now())));
-    let job = Job { extraction: extraction.clone(), picture, previous, done };
+    let job = Job { extraction: extraction.clone(), picture, previous, meter, done };
     lane.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
 }

@@ -18,13 +18,16 @@ use cv_core::process::{self, Stop, Stopper};
 use tokio::net::TcpListener;
 
 use crate::{
+    admission::Admission,
     analysis::Plan,
     cli::Serve,
     dispatch::Threads,
+    ops::{self, Vitals},
+    service,
     sessions::Sessions,
     sink::{pictures::Pictures, stdout::Stdout},
     transport::whip::{Endpoint, Settings},
-    web::{self, counters::HttpCounters, doors::Doors},
+    web::{self, doors::Doors},
 };
 
 /// Sessions remembered beside those with a sender, so that clients cannot fill memory with names.
@@ -41,20 +44,26 @@ pub struct Receiver {
     sessions: Sessions,
     endpoint: Endpoint,
     stdout: Option<Stdout>,
+    admission: Admission,
+    ops: Option<TcpListener>,
 }
 
 impl Receiver {
-    /// Checks the options, opens the socket, starts the threads. `stopper` is raised when stdout closes.
-    pub async fn bind(options: &Serve, stopper: Stopper) -> Result<Self> {
-        let doors = Doors::new(&options.doors, options.listen)?;
+    /// Checks the options, opens the sockets (or uses the one `inherited`), starts the threads. `stopper` is raised
+    /// when stdout closes.
+    pub async fn bind(options: &Serve, inherited: Option<std::net::TcpListener>, stopper: Stopper) -> Result<Self> {
+        let address = match &inherited {
+            Some(listener) => listener.local_addr().context("the inherited socket has no address")?,
+            None => options.listen,
+        };
+        let doors = Doors::new(&options.doors, address)?;
+        let listener = listen(options, inherited).await?;
         let definitions = options.definitions();
         for (name, spec) in &definitions {
             Plan::parse(spec, &definitions).with_context(|| format!("--define {name}={spec}"))?;
         }
         let plan = Plan::parse(&options.analyze, &definitions).context("--analyze")?;
-        let listener = TcpListener::bind(options.listen).await.with_context(|| {
-            format!("cannot listen on {}; is another receiver running? --listen takes another port", options.listen)
-        })?;
+        let ops = ops::bind(options).await?;
         let width = options.analysis_threads.map_or_else(processors, usize::from);
         let dispatch = Arc::new(Threads::start(width).context("cannot start the analysis threads")?);
         let stdout =
@@ -63,15 +72,17 @@ impl Receiver {
         let sessions = Sessions::new(limit, options.session_ttl, stdout.as_ref().map(Stdout::outbox));
         let pictures =
             options.save_dir.clone().zip(options.save_every).map(|(folder, every)| Pictures::new(folder, every));
+        let admission = Admission::new(options.max_load);
         let endpoint = Endpoint::new(Settings {
             sessions: sessions.clone(),
+            admission: admission.clone(),
             plan,
             definitions,
             dispatch,
             pictures,
             max_sessions: options.max_sessions.into(),
         });
-        Ok(Self { listener, doors, sessions, endpoint, stdout })
+        Ok(Self { listener, doors, sessions, endpoint, stdout, admission, ops })
     }
 
     /// Where HTTP is served.
@@ -79,23 +90,35 @@ impl Receiver {
         self.listener.local_addr().context("the listener has no address")
     }
 
-    /// What its HTTP server counts.
-    pub fn http_counters(&self) -> Arc<HttpCounters> {
-        self.doors.counters()
-    }
-
     /// Serves until the stop signal, then ends every session in good order, within five seconds.
     pub async fn run(self, mut stop: Stop) -> Result<()> {
-        tracing::info!("listening on {}://{}/whip", self.doors.scheme(), self.address()?);
+        let address = self.address()?;
+        let vitals = Vitals {
+            sessions: self.sessions.clone(),
+            endpoint: self.endpoint.clone(),
+            admission: self.admission.clone(),
+            http: self.doors.counters(),
+            stop: stop.clone(),
+        };
+        if let Some(listener) = self.ops {
+            let address = listener.local_addr().context("the listener for metrics has no address")?;
+            tracing::info!(event = "ops-listening", %address, "metrics and health on http://{address}/metrics");
+            tokio::spawn(ops::serve(listener, vitals.clone()));
+        }
+        tokio::spawn(self.admission.watch());
+        tracing::info!(event = "listening", %address, "listening on {}://{address}/whip", self.doors.scheme());
+        service::ready();
+        tokio::spawn(service::report(vitals));
         let (close, closing) = process::stop();
         let others = web::routes(self.sessions, closing.clone());
         let served = self.doors.serve(self.listener, self.endpoint.routes(), others, closing);
         let server = tokio::spawn(served);
         stop.raised().await;
-        tracing::info!("stopping");
+        tracing::info!(event = "stopping", "stopping");
+        service::stopping();
         // Meanwhile new senders are told to come back later.
         if tokio::time::timeout(STOP_LIMIT, self.endpoint.shut_down()).await.is_err() {
-            tracing::warn!("some sessions did not end in time");
+            tracing::warn!(event = "stop-late", "some sessions did not end in time");
         }
         // The last lines reach their readers, here and there.
         close.raise();
@@ -111,6 +134,17 @@ impl Receiver {
             Err(_elapsed) => tracing::debug!("some answers were not taken in time"),
         }
         finished
+    }
+}
+
+/// The socket of a service manager, else one of our own.
+async fn listen(options: &Serve, inherited: Option<std::net::TcpListener>) -> Result<TcpListener> {
+    if let Some(listener) = inherited {
+        listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).context("the socket is of no use")
+    } else {
+        TcpListener::bind(options.listen).await.with_context(|| {
+            format!("cannot listen on {}; is another receiver running? --listen takes another port", options.listen)
+        })
     }
 }
 

@@ -62,6 +62,11 @@ impl Sessions {
         self.lock().get(id).map(|(_, session)| session.clone())
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// All sessions, by name.
     pub fn all(&self) -> Vec<Session> {
         let mut sessions: Vec<_> = self.lock().values().map(|(_, session)| session.clone()).collect();

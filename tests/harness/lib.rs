@@ -10,6 +10,7 @@ pub mod front;
 pub mod http;
 pub mod lines;
 pub mod link;
+pub mod metrics;
 pub mod peers;
 pub mod program;
 pub mod receiver;

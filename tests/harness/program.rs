@@ -74,8 +74,14 @@ pub fn binary(name: &str) -> PathBuf {
 /// A command for the program called `name`, free of what this environment would tell it.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(binary(name));
-    for variable in ["CV_CA_FILE", "CV_LISTEN", "CV_LOG", "CV_QUEUE", "CV_SESSION", "CV_TOKEN", "CV_URL", "RUST_LOG"] {
-        command.env_remove(variable);
+    let manager = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+    for (variable, _) in std::env::vars_os() {
+        let told = variable.to_str().is_some_and(|name| {
+            name == "RUST_LOG" || manager.contains(&name) || (name.starts_with("CV_") && name != "CV_SHARED")
+        });
+        if told {
+            command.env_remove(variable);
+        }
     }
     command
 }
@@ -89,13 +95,25 @@ impl Program {
         Self::start_reading(command, usize::MAX)
     }
 
+    /// The same with something to read.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with_stdin(command: Command, stdin: Stdio) -> Self {
+        Self::spawn(command, stdin, usize::MAX)
+    }
+
     /// The same, but closes its stdout after `most` lines, as `head` would.
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn start_reading(mut command: Command, most: usize) -> Self {
+    pub fn start_reading(command: Command, most: usize) -> Self {
+        Self::spawn(command, Stdio::null(), most)
+    }
+
+    fn spawn(mut command: Command, stdin: Stdio, most: usize) -> Self {
         let name = format!("{:?}", command.get_program());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let (out, err, status) = (Lines::new(Default::default()), Lines::new(Default::default()), Watched::new(None));
         let stdout = child.stdout.take().expect("it was asked for");
@@ -140,12 +158,29 @@ impl Program {
         self.wait_for(&self.err, what, wanted)
     }
 
+    /// Waits for a line on stdout; `None` if the program ends without.
+    ///
+    /// # Panics
+    /// If neither happens.
+    pub fn find_on_stdout(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let found = self.out.wait(LIMIT, |(lines, ended)| {
+            let found = lines.iter().find(|line| wanted(line)).cloned();
+            if found.is_none() && *ended { Some(None) } else { found.map(Some) }
+        });
+        found.unwrap_or_else(|| panic!("{}: it neither says so nor ends; its stderr:\n{}", self.name, self.stderr()))
+    }
+
     fn wait_for(&self, lines: &Lines, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let found = lines.wait(LIMIT, |(lines, ended)| {
             let found = lines.iter().find(|line| wanted(line)).cloned();
             if found.is_none() && *ended { Some(None) } else { found.map(Some) }
         });
         found.flatten().unwrap_or_else(|| panic!("{}: no {what}; its stderr:\n{}", self.name, self.stderr()))
+    }
+
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.child.lock().expect("nobody panics while holding it").id()
     }
 
     /// Waits for the end; gives the exit code, `None` after a signal.

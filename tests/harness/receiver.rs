@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     http,
+    metrics::Scrape,
     program::{self, Program},
 };
 
@@ -45,6 +46,9 @@ impl Receiver {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         command.args(arguments);
+        if !arguments.contains(&"--ops-listen") {
+            command.args(["--ops-listen", "127.0.0.1:0"]);
+        }
         command
     }
 
@@ -54,10 +58,28 @@ impl Receiver {
     /// If it does not come up.
     pub fn from(program: Program) -> Self {
         let line = program.wait_for_stderr("'listening' on stderr", |line| line.contains("listening on http"));
-        let (scheme, rest) = line.rsplit(' ').next().and_then(|url| url.split_once("://")).expect("a URL is last");
-        let address = rest.split('/').next().and_then(|address| address.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("no address in: {line}"));
-        Self { program, address, scheme: scheme.to_owned() }
+        let (scheme, address) = address_in(&line);
+        Self { program, address, scheme }
+    }
+
+    /// Where its metrics are.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub fn ops_address(&self) -> SocketAddr {
+        address_in(&self.program.wait_for_stderr("'metrics' on stderr", |line| line.contains("metrics and health on")))
+            .1
+    }
+
+    /// Its metrics, every line of them understood.
+    ///
+    /// # Panics
+    /// If one is not.
+    pub fn scrape(&self) -> Scrape {
+        let response = http::get(self.ops_address(), "/metrics");
+        assert_eq!(response.status, 200, "{response:?}");
+        assert!(response.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
+        Scrape::parse(&response.body)
     }
 
     /// Its WHIP endpoint.
@@ -97,4 +119,11 @@ impl Receiver {
         assert_eq!(response.status, 200, "{}", response.body);
         serde_json::from_str(&response.body).expect("the description is JSON")
     }
+}
+
+/// Scheme and address of the URL in `line`.
+fn address_in(line: &str) -> (String, SocketAddr) {
+    let url = line.split(' ').find_map(|word| word.split_once("://"));
+    let address = url.and_then(|(scheme, rest)| Some((scheme.to_owned(), rest.split('/').next()?.parse().ok()?)));
+    address.unwrap_or_else(|| panic!("no address in: {line}"))
 }

@@ -58,6 +58,12 @@ impl Sender {
         });
     }
 
+    /// Waits until it printed a result of frame `frame` or a later one; `false` if it ends without.
+    pub fn reaches_frame(&self, frame: u64) -> bool {
+        let number = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("frame")?.as_u64();
+        self.program.find_on_stdout(|line| number(line).is_some_and(|number| number >= frame)).is_some()
+    }
+
     /// Waits for the end.
     ///
     /// # Panics

@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Begins a new ICE session at our end; gives the fragment that tells of it.
-    pub fn begin_restart(&mut self) -> String {
+    pub fn begin_restart(&self) -> String {
         self.runtime.block_on(async {
             let options = RTCOfferOptions { ice_restart: true };
             let offer = self.connection.create_offer(Some(options)).await.unwrap();

@@ -23,6 +23,7 @@ use cv_core::{
 };
 
 use super::Codec;
+use crate::{metrics::METRICS, progress};
 
 /// One access unit as it came off the network.
 #[derive(Debug)]
@@ -134,6 +135,7 @@ impl Decoding {
         };
         let worker = Worker::spawn(name, move || {
             while let Some(work) = queue.recv() {
+                METRICS.queues.decoder.sub(1);
                 decoder.take(work);
             }
             decoder.finish();
@@ -196,7 +198,7 @@ impl Decoder {
             return self.miss(stamp, unit.ticks, Cause::Undecodable);
         }
         let started = Instant::now();
-        let decoded = self.codec.decode(&unit.access_unit.data);
+        let decoded = progress::watched(|| self.codec.decode(&unit.access_unit.data));
         let timing = Timing {
             captured: stamp.map_or(unit.captured, |stamp| (stamp.captured, ClockSource::FrameStamp)),
             received: unit.received,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use cv_core::whip::Mode;
 
 use super::{Dispatch, Job};
+use crate::metrics::METRICS;
 
 /// What waits, and what happens to it when a newer picture comes.
 pub struct Lane {
@@ -40,6 +41,7 @@ impl Lane {
     /// Hands `job` over. Where all places are taken it waits; in live mode it takes the place of
     /// the one that waits already, whose `replaced` is called; in every-frame mode the caller blocks.
     pub fn submit(&self, job: Job, replaced: impl FnOnce() + Send + 'static) {
+        METRICS.queues.analysis.add(1);
         let mut state = self.shared.lock();
         if self.mode == Mode::EveryFrame {
             let taken = |state: &mut State| state.waiting.is_some();
@@ -54,6 +56,7 @@ impl Lane {
         let displaced = state.waiting.replace(Waiting { job, replaced: Box::new(replaced) });
         drop(state);
         if let Some(displaced) = displaced {
+            METRICS.queues.analysis.sub(1);
             (displaced.replaced)();
         }
     }
@@ -74,6 +77,7 @@ impl Shared {
     fn start(shared: &Arc<Self>, job: Job) {
         let (next, done) = (shared.clone(), job.done);
         let done = Box::new(move |extracted, spent| {
+            METRICS.queues.analysis.sub(1);
             done(extracted, spent);
             Self::finished(&next);
         });

@@ -4,11 +4,18 @@
 //! in any order; the session puts the answers in order again. To add a place, write a file with a
 //! type that implements [`Dispatch`].
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cv_core::picture::Picture;
 
-use crate::analysis::{Extracted, Extraction, Input};
+use crate::{
+    admission::Meter,
+    analysis::{Extracted, Extraction, Input},
+    progress,
+};
 
 mod lane;
 mod local;
@@ -24,6 +31,8 @@ pub struct Job {
     pub picture: Picture,
     /// The one before it.
     pub previous: Option<Picture>,
+    /// Where the processor time of this process goes to account.
+    pub meter: Arc<Meter>,
     /// Told of the outcome and of the time it took. Called once, on the thread that did the work.
     pub done: Box<dyn FnOnce(Extracted, Duration) + Send>,
 }
@@ -32,7 +41,8 @@ impl Job {
     /// Does the work here and now.
     pub fn run(self) {
         let started = Instant::now();
-        let extracted = self.extraction.run(&Input { picture: &self.picture, previous: self.previous.as_ref() });
+        let input = Input { picture: &self.picture, previous: self.previous.as_ref() };
+        let extracted = self.meter.measured(|| progress::watched(|| self.extraction.run(&input)));
         (self.done)(extracted, started.elapsed());
     }
 }

@@ -5,6 +5,7 @@
 //! session outlives its peers: a sender that comes back finds its baseline.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,6 +37,8 @@ pub type PeerId = u64;
 pub struct Attachment {
     /// Its number.
     pub peer: PeerId,
+    /// Where its offer came from, if that is known.
+    pub client: Option<IpAddr>,
     /// How it wants its pictures delivered.
     pub mode: Mode,
     /// The first frame that still needs an answer, where it comes back after a break.
@@ -100,6 +103,8 @@ pub enum Message {
     Abandon,
     /// The analysis state is to be forgotten.
     Forget(oneshot::Sender<()>),
+    /// Somebody wants to know whether it still answers.
+    Ping(oneshot::Sender<()>),
 }
 
 /// The end of a peer.
@@ -124,7 +129,62 @@ pub enum Reason {
         keep: bool,
     },
     /// The sender is gone, or we stop.
-    Lost(String),
+    Lost(Loss),
+}
+
+impl Reason {
+    /// The reason in a word, for metrics and logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Asked { .. } => "asked",
+            Self::Lost(loss) => loss.label(),
+        }
+    }
+}
+
+/// Why a sender is lost, in a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// No connection came about.
+    #[error("the sender never connected")]
+    NeverConnected,
+    /// Its data channel is closed.
+    #[error("the sender closed its data channel")]
+    ChannelClosed,
+    /// Its connection is closed.
+    #[error("the sender closed the connection")]
+    ConnectionClosed,
+    /// It stopped answering and sending.
+    #[error("the sender is gone")]
+    Silent,
+    /// Another sender has the session now.
+    #[error("another sender took this session over; give each sender its own --session")]
+    TakenOver,
+    /// It has another connection now.
+    #[error("the sender came back over another connection")]
+    CameBack,
+    /// Somebody had the session forgotten.
+    #[error("the session was forgotten")]
+    Forgotten,
+    /// The program ends.
+    #[error("the receiver is shutting down")]
+    Shutdown,
+}
+
+impl Loss {
+    /// The reason in a word, for metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NeverConnected => "never-connected",
+            Self::ChannelClosed => "channel-closed",
+            Self::ConnectionClosed => "connection-closed",
+            Self::Silent => "silent",
+            Self::TakenOver => "taken-over",
+            Self::CameBack => "came-back",
+            Self::Forgotten => "forgotten",
+            Self::Shutdown => "shutdown",
+        }
+    }
 }
 
 /// A way to a session. Cloning is cheap.
@@ -155,6 +215,11 @@ impl Session {
     /// The same from a thread.
     pub fn tell_blocking(&self, message: Message) -> bool {
         self.inbox.blocking_send(message).is_ok()
+    }
+
+    /// Messages that wait for it.
+    pub fn waiting(&self) -> usize {
+        INBOX.saturating_sub(self.inbox.capacity())
     }
 
     /// Asks the session; `None` if it has ended.

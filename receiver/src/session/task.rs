@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    net::IpAddr,
     ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -14,10 +15,11 @@ use cv_core::{
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Analyzed, Attachment, Ending, Message, Outcome, PeerId, Reason, history::History};
+use super::{Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Reason, history::History};
 use crate::{
     analysis::{Folding, Plan},
     decode::Identity,
+    metrics::METRICS,
     sink::{Outbox, Rendered},
 };
 
@@ -52,6 +54,8 @@ pub(super) struct Task {
 /// The sender of the moment.
 struct Peer {
     id: PeerId,
+    client: Option<IpAddr>,
+    began: Instant,
     mode: Mode,
     channel: Option<Outbox>,
     /// The first line of this peer, and the first frame it still wants to hear of.
@@ -69,13 +73,6 @@ struct Peer {
 struct Kept {
     plan: Arc<Plan>,
     folding: Folding,
-}
-
-/// What the `closed` line says beside the totals.
-struct Closing {
-    reason: Option<String>,
-    taken_over: bool,
-    packets: Packets,
 }
 
 impl Task {
@@ -131,6 +128,9 @@ impl Task {
             Message::Describe(answer) => {
                 answer.send(self.describe()).ok();
             }
+            Message::Ping(answer) => {
+                answer.send(()).ok();
+            }
             Message::Abandon if !self.attached => return ControlFlow::Break(()),
             Message::Abandon => {}
             Message::Forget(done) => {
@@ -145,7 +145,7 @@ impl Task {
     }
 
     fn attach(&mut self, attachment: Attachment) {
-        let Attachment { peer, mode, next, run, plan, replaced } = attachment;
+        let Attachment { peer, client, mode, next, run, plan, replaced } = attachment;
         if let Some(older) = self.peer.take() {
             self.take_over(older, next.is_some());
         }
@@ -174,6 +174,8 @@ impl Task {
         (self.closed, self.attached, self.run) = (false, true, run);
         self.peer = Some(Peer {
             id: peer,
+            client,
+            began: Instant::now(),
             mode,
             channel: None,
             since: (self.history.serial(), next),
@@ -184,7 +186,17 @@ impl Task {
             replaced: Some(replaced),
         });
         let news = report::Session { state, ..self.news(event) };
-        tracing::info!(session = self.id, ?event, %mode, "session begins");
+        tracing::info!(
+            event = "session-begin",
+            session = self.id,
+            mode = mode.name(),
+            client = client.map(tracing::field::display),
+            state = state.map(|state| match state {
+                StateKept::Kept => "kept",
+                StateKept::Lost => "lost",
+            }),
+            "session begins"
+        );
         self.emit(&Line::Session(news));
     }
 
@@ -196,13 +208,10 @@ impl Task {
             self.peer = Some(older);
             return self.finish_if_done();
         }
-        let reason = match came_back {
-            true => "the sender came back over another connection",
-            false => "another sender took this session over; give each sender its own --session",
-        };
+        let loss = if came_back { Loss::CameBack } else { Loss::TakenOver };
         let replaced = older.replaced.take();
         self.peer = Some(older);
-        self.close(Closing { reason: Some(reason.into()), taken_over: !came_back, packets: Packets::default() });
+        self.close(&Reason::Lost(loss), Packets::default());
         if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
             channel.finish();
         }
@@ -243,20 +252,23 @@ impl Task {
         if identity.is_some_and(|identity| identity.frame < self.next) {
             return;
         }
-        self.totals.received += match outcome {
+        let received = match outcome {
             Outcome::Nameless(_, pictures) => pictures,
             _ => 1,
         };
+        self.totals.received += received;
+        METRICS.frames.received.add(received);
         if let Some(identity) = &identity {
             self.account_until(identity);
         }
         match outcome {
             Outcome::Analyzed(analyzed) => {
                 self.totals.decoded += 1;
+                METRICS.frames.decoded.add(1);
                 self.answer(*analyzed);
             }
             Outcome::Missed(identity, cause) => self.gap(identity.frame, identity.frame, cause),
-            Outcome::Nameless(cause, pictures) => self.totals.count(cause, pictures),
+            Outcome::Nameless(cause, pictures) => self.count(cause, pictures),
         }
     }
 
@@ -302,8 +314,12 @@ impl Task {
                 analyze: report::millis(analyze),
             },
         };
+        let failed = u64::from(!errors.is_empty());
         self.totals.analyzed += 1;
-        self.totals.errors += u64::from(!errors.is_empty());
+        self.totals.errors += failed;
+        METRICS.frames.analyzed.add(1);
+        METRICS.frames.errors.add(failed);
+        METRICS.stages.observe(&clock);
         self.next = identity.frame.saturating_add(1);
         self.emit(&Line::Result(report::Result {
             v: report::VERSION,
@@ -319,9 +335,15 @@ impl Task {
     }
 
     fn gap(&mut self, from: u64, to: u64, cause: Cause) {
-        self.totals.count(cause, (to - from).saturating_add(1));
+        self.count(cause, (to - from).saturating_add(1));
         self.next = to.saturating_add(1);
         self.emit(&Line::Gap(Gap { session: self.id.clone(), from, to, cause }));
+    }
+
+    /// Counts pictures without a result.
+    fn count(&mut self, cause: Cause, pictures: u64) {
+        self.totals.count(cause, pictures);
+        METRICS.frames.miss(cause, pictures);
     }
 
     fn drained(&mut self, peer: PeerId) {
@@ -352,13 +374,11 @@ impl Task {
                 }
                 let analysis = self.kept.as_mut().map(|kept| kept.folding.finish()).unwrap_or_default();
                 self.emit(&Line::Final(Final { session: self.id.clone(), analysis }));
-                self.close(Closing { reason: None, taken_over: false, packets: ending.packets });
+                self.close(&ending.reason, ending.packets);
                 self.kept = self.kept.take().filter(|_| keep);
                 self.closed = true;
             }
-            Reason::Lost(reason) => {
-                self.close(Closing { reason: Some(reason), taken_over: false, packets: ending.packets });
-            }
+            Reason::Lost(_) => self.close(&ending.reason, ending.packets),
         }
         if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
             channel.finish();
@@ -413,14 +433,40 @@ impl Task {
     }
 
     /// Closes the account of this sender.
-    fn close(&mut self, closing: Closing) {
+    fn close(&mut self, reason: &Reason, packets: Packets) {
         let mut news = self.news(Event::Closed);
-        news.reason = closing.reason;
-        news.taken_over = closing.taken_over;
-        news.clock.packets = Some(closing.packets);
-        let (totals, reason) = (&self.totals, news.reason.as_deref());
-        tracing::info!(session = self.id, analyzed = totals.analyzed, lost = totals.lost, reason, "session closed");
+        news.reason = match reason {
+            Reason::Asked { .. } => None,
+            Reason::Lost(loss) => Some(loss.to_string()),
+        };
+        news.taken_over = matches!(reason, Reason::Lost(Loss::TakenOver));
+        news.clock.packets = Some(packets);
+        self.log_end(reason, packets);
         self.emit(&Line::Session(news));
+    }
+
+    /// What `docs/operations.md` promises about the event `session-end`.
+    fn log_end(&self, reason: &Reason, packets: Packets) {
+        let Totals { received, decoded, analyzed, errors, lost, dropped } = self.totals;
+        tracing::info!(
+            event = "session-end",
+            session = self.id,
+            mode = self.peer.as_ref().map(|peer| peer.mode.name()),
+            client = self.peer.as_ref().and_then(|peer| peer.client).map(tracing::field::display),
+            reason = reason.label(),
+            seconds = self.peer.as_ref().map(|peer| peer.began.elapsed().as_secs()),
+            received,
+            decoded,
+            analyzed,
+            errors,
+            lost,
+            late = dropped.late,
+            busy = dropped.busy,
+            undecodable = dropped.undecodable,
+            packets = packets.received,
+            packets_lost = packets.lost,
+            "session ends"
+        );
     }
 
     /// Gives `line` to everybody; forgets readers that are gone.

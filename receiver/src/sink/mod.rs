@@ -11,6 +11,8 @@ use std::{
 use cv_core::report::{Cause, Gap, Line};
 use tokio::sync::Notify;
 
+use crate::metrics::{Counter, Gauge, METRICS};
+
 pub mod data_channel;
 pub mod pictures;
 pub mod stdout;
@@ -40,13 +42,19 @@ pub struct Bound {
     pub lines: usize,
     /// Bytes of JSON.
     pub bytes: usize,
+    /// Where those that wait are counted.
+    waiting: &'static Gauge,
+    /// Where those that did not fit are counted.
+    missed: &'static Counter,
 }
 
 impl Bound {
     /// A reader's share: what a session remembers, and half a minute of 30 fps on top.
-    pub const READER: Self = Self { lines: 3072, bytes: 8 << 20 };
+    pub const READER: Self =
+        Self { lines: 3072, bytes: 8 << 20, waiting: &METRICS.queues.readers, missed: &METRICS.missed_lines.readers };
     /// Stdout serves every session: what a stalled pipe may hold before lines are lost.
-    pub const STDOUT: Self = Self { lines: 65_536, bytes: 64 << 20 };
+    pub const STDOUT: Self =
+        Self { lines: 65_536, bytes: 64 << 20, waiting: &METRICS.queues.stdout, missed: &METRICS.missed_lines.stdout };
 }
 
 /// Lines on their way to one reader. Cloning shares the queue.
@@ -107,8 +115,11 @@ impl Outbox {
         }
         queue.bytes += line.json.len();
         queue.lines.push_back(line);
+        self.shared.bound.waiting.add(1);
         while queue.lines.len() > self.shared.bound.lines || queue.bytes > self.shared.bound.bytes {
             queue.drop_oldest();
+            self.shared.bound.waiting.sub(1);
+            self.shared.bound.missed.add(1);
         }
         drop(queue);
         self.shared.wake();
@@ -155,6 +166,7 @@ impl Inbox {
             {
                 let mut queue = self.shared.lock();
                 if !queue.lines.is_empty() || queue.finished {
+                    self.shared.bound.waiting.sub(queue.lines.len());
                     return queue.take();
                 }
             }
@@ -168,6 +180,7 @@ impl Inbox {
         let queue = self.shared.lock();
         let mut queue =
             self.shared.filled_for_thread.wait_while(queue, starved).expect("nobody panics while holding an outbox");
+        self.shared.bound.waiting.sub(queue.lines.len());
         queue.take()
     }
 }
@@ -176,6 +189,7 @@ impl Drop for Inbox {
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
         queue.abandoned = true;
+        self.shared.bound.waiting.sub(queue.lines.len());
         queue.lines.clear();
     }
 }
@@ -191,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_loses_its_oldest_lines_and_is_told_which() {
-        let (outbox, mut inbox) = outbox(Bound { lines: 2, bytes: 1 << 20 });
+        let (outbox, mut inbox) = outbox(Bound { lines: 2, bytes: 1 << 20, ..Bound::READER });
         for frame in 0..5 {
             assert!(outbox.push(gap(frame)));
         }
@@ -206,7 +220,7 @@ mod tests {
     #[test]
     fn large_lines_are_bounded_in_bytes() {
         let line = gap(7);
-        let (outbox, mut inbox) = outbox(Bound { lines: 100, bytes: 3 * line.json.len() });
+        let (outbox, mut inbox) = outbox(Bound { lines: 100, bytes: 3 * line.json.len(), ..Bound::READER });
         for _ in 0..50 {
             outbox.push(line.clone());
         }

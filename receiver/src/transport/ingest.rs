@@ -38,7 +38,10 @@ use super::{
     arrivals::{self, Arrivals},
     rtp::{AssembledPicture, Assembler, Event, Packet},
 };
-use crate::decode::{Unit, Work};
+use crate::{
+    decode::{Unit, Work},
+    metrics::METRICS,
+};
 
 /// A keyframe costs twenty pictures' worth of bits: ask again only when the last request must have been lost.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
@@ -56,6 +59,7 @@ struct Shared {
     /// Milliseconds from `started` to the last media packet.
     last_packet: AtomicU64,
     received: AtomicU64,
+    bytes: AtomicU64,
     lost: AtomicU64,
     useless: AtomicU64,
     nacked: AtomicU64,
@@ -70,6 +74,7 @@ impl Intake {
                 started: Instant::now(),
                 last_packet: AtomicU64::new(0),
                 received: AtomicU64::new(0),
+                bytes: AtomicU64::new(0),
                 lost: AtomicU64::new(0),
                 useless: AtomicU64::new(0),
                 nacked: AtomicU64::new(0),
@@ -103,7 +108,11 @@ impl Intake {
 
     fn offer(&self, work: Work) -> Result<(), Refused<Work>> {
         match &*self.shared.decoder.lock().expect("nobody panics while holding it") {
-            Some(decoder) => decoder.try_send(work),
+            Some(decoder) => {
+                decoder.try_send(work)?;
+                METRICS.queues.decoder.add(1);
+                Ok(())
+            }
             None => Err(Refused::Closed(work)),
         }
     }
@@ -133,6 +142,8 @@ pub(super) struct Ingest {
     retry: Option<Instant>,
     /// The last sender report: NTP time and RTP time of one instant.
     report: Option<(u64, u32)>,
+    /// When the picture before began to arrive, and its RTP time.
+    previous: Option<(Instant, i64)>,
     reads: VecDeque<TaggedPacket>,
     writes: VecDeque<TaggedPacket>,
 }
@@ -160,6 +171,7 @@ impl Ingest {
             overflow: VecDeque::new(),
             retry: None,
             report: None,
+            previous: None,
             reads: VecDeque::new(),
             writes: VecDeque::new(),
         }
@@ -216,6 +228,7 @@ impl Ingest {
     }
 
     fn hand_over(&mut self, picture: AssembledPicture) {
+        self.observe_jitter(&picture);
         let received_at = picture.last_arrived;
         let received = SystemTime::now() - received_at.elapsed();
         let captured = self.captured(&picture).unwrap_or_else(|| {
@@ -229,6 +242,17 @@ impl Ingest {
             received: (received, received_at),
         };
         self.queue(Work::Unit(unit));
+    }
+
+    /// How much later or earlier than its RTP time says a picture begins to arrive, after the one before (the D of
+    /// RFC 3550, 6.4.1). Only live: in every-frame mode the answers set the pace.
+    fn observe_jitter(&mut self, picture: &AssembledPicture) {
+        let now = (picture.first_arrived, picture.timestamp);
+        let before = self.previous.replace(now);
+        if let (Mode::Live, Some((arrived, ticks))) = (self.mode, before) {
+            let due = Duration::from_micros((now.1.saturating_sub(ticks).max(0) as u64).saturating_mul(100) / 9);
+            METRICS.jitter.observe(now.0.saturating_duration_since(arrived).abs_diff(due));
+        }
     }
 
     /// When the picture was taken, by what the sender's packets say.
@@ -292,6 +316,7 @@ impl Ingest {
         }
         self.keyframe_asked = Some(now);
         self.intake.shared.plis.fetch_add(1, Ordering::Relaxed);
+        METRICS.packets.plis.add(1);
         let request = PictureLossIndication { sender_ssrc: 0, media_ssrc: stream.ssrc };
         self.send(now, Box::new(request));
     }
@@ -301,15 +326,21 @@ impl Ingest {
         self.writes.push_back(TaggedPacket { now, transport: TransportContext::default(), message });
     }
 
+    /// Publishes how far the counters came. Only this task writes them, so no other can come in between.
     fn publish_counters(&self) {
-        let (counters, shared) = (self.assembler.counters(), &self.intake.shared);
-        for (counter, value) in [
-            (&shared.received, counters.received),
-            (&shared.lost, counters.lost),
-            (&shared.useless, counters.useless),
-            (&shared.nacked, counters.nacked),
+        let (counters, shared, all) = (self.assembler.counters(), &self.intake.shared, &METRICS.packets);
+        for (counter, total, value) in [
+            (&shared.received, &all.received, counters.received),
+            (&shared.bytes, &all.bytes, counters.bytes),
+            (&shared.lost, &all.lost, counters.lost),
+            (&shared.useless, &all.useless, counters.useless),
+            (&shared.nacked, &all.nacked, counters.nacked),
         ] {
-            counter.store(value, Ordering::Relaxed);
+            let before = counter.load(Ordering::Relaxed);
+            if value != before {
+                counter.store(value, Ordering::Relaxed);
+                total.add(value.saturating_sub(before));
+            }
         }
     }
 }

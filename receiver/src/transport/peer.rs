@@ -30,8 +30,9 @@ use super::{
     socket::Up,
 };
 use crate::{
+    metrics::{METRICS, Presence},
     pipeline::{self, Wiring},
-    session::{Attachment, Ending, Message, PeerId, Reason, Session},
+    session::{Attachment, Ending, Loss, Message, PeerId, Reason, Session},
     sink::{self, Bound},
     web::etag::{EntityTag, IfMatch},
 };
@@ -162,6 +163,7 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>) -> Result<Ac
         decoder: decoding.worker,
         wants_channel: offer.data_channel,
         channel: None,
+        presence: Presence::connecting(),
     };
     tokio::spawn(task.run(notices, requests, taken_over));
     Ok(Accepted { answer, tag, peer: Peer { requests: requester } })
@@ -170,8 +172,8 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>) -> Result<Ac
 /// Makes the peer the sender of its session. Gives what tells when another one is.
 async fn attach(peer: PeerId, wiring: &Wiring) -> Result<oneshot::Receiver<()>, PeerError> {
     let (replaced, taken_over) = oneshot::channel();
-    let Wiring { mode, next, run, .. } = *wiring;
-    let attachment = Attachment { peer, mode, next, run, plan: wiring.plan.clone(), replaced };
+    let Wiring { client, mode, next, run, .. } = *wiring;
+    let attachment = Attachment { peer, client, mode, next, run, plan: wiring.plan.clone(), replaced };
     match wiring.session.ask(|answer| Message::Attach(attachment, answer)).await {
         Some(true) => Ok(taken_over),
         Some(false) => Err(PeerError::Superseded),
@@ -192,6 +194,7 @@ struct Task {
     /// Whether a data channel was offered and none is there yet.
     wants_channel: bool,
     channel: Option<Channel>,
+    presence: Presence,
 }
 
 /// The data channel with the task that writes to it.
@@ -229,6 +232,7 @@ impl Task {
 
     async fn end(mut self, reason: Reason) {
         tracing::debug!(session = %self.session.id, peer = self.id, "the connection ends");
+        METRICS.ended.count(reason.label());
         self.intake.close();
         let packets = self.intake.packets();
         let flush_limit = match reason {
@@ -262,7 +266,7 @@ impl Task {
     ) -> (Reason, Option<oneshot::Sender<()>>) {
         let mut state = Liveness::begin();
         let (channel_closed, mut channel_closes) = mpsc::channel(1);
-        let lost = |reason: &str| (Reason::Lost(reason.into()), None);
+        let lost = |loss| (Reason::Lost(loss), None);
         loop {
             let check = tokio::time::sleep_until(state.next_check());
             let gathering = self.ice.deadline();
@@ -274,26 +278,31 @@ impl Task {
                     None => std::future::pending().await,
                 },
                 taken = &mut taken_over => return lost(match taken {
-                    Ok(()) => "another sender took the session over",
-                    Err(_session_gone) => "the session was forgotten",
+                    Ok(()) => Loss::TakenOver,
+                    Err(_session_gone) => Loss::Forgotten,
                 }),
-                _ = channel_closes.recv() => return lost("the sender closed its data channel"),
+                _ = channel_closes.recv() => return lost(Loss::ChannelClosed),
                 notice = notices.recv() => match notice {
                     Some(Notice::State(RTCPeerConnectionState::Closed)) | None => {
-                        return lost("the sender closed the connection");
+                        return lost(Loss::ConnectionClosed);
                     }
-                    Some(Notice::State(now)) => state = state.after(now),
+                    Some(Notice::State(now)) => {
+                        if now == RTCPeerConnectionState::Connected {
+                            self.presence.connected();
+                        }
+                        state = state.after(now);
+                    }
                     Some(Notice::Channel(channel)) => self.open_channel(channel, channel_closed.clone()).await,
                     Some(Notice::GatheringComplete) => self.ice.gathered().await,
                 },
                 () = gathered, if gathering.is_some() => self.ice.gathered().await,
                 () = check => match state {
-                    Liveness::Connecting(_) => return lost("the sender never connected"),
+                    Liveness::Connecting(_) => return lost(Loss::NeverConnected),
                     Liveness::Up { .. } => {
                         self.make_channel(channel_closed.clone()).await;
                         state = Liveness::Up { check_channel: false };
                     }
-                    Liveness::Doubtful if self.intake.silence() >= SILENCE_LIMIT => return lost("the sender is gone"),
+                    Liveness::Doubtful if self.intake.silence() >= SILENCE_LIMIT => return lost(Loss::Silent),
                     Liveness::Doubtful => {}
                 },
             }

@@ -69,6 +69,11 @@ impl Slots {
         Ok(slot)
     }
 
+    /// Whether there is no place for another session.
+    pub fn is_full(&self) -> bool {
+        self.shared.lock().as_ref().is_none_or(|taken| taken.len() >= self.shared.limit)
+    }
+
     /// Gives out no more.
     pub fn close(&self) {
         self.shared.lock().take();

@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::BytesRejection},
+    extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Query, Request, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -27,10 +28,11 @@ use super::{
     slots::{NoSlot, Slot, Slots},
 };
 use crate::{
+    admission::{Admission, Refusal, Seat},
     analysis::{Definitions, Plan},
     dispatch::Dispatch,
     pipeline::Wiring,
-    session::Reason,
+    session::{Loss, Reason},
     sessions::Sessions,
     sink::pictures::Pictures,
     web::{
@@ -54,6 +56,8 @@ pub struct Settings {
     pub dispatch: Arc<dyn Dispatch>,
     /// Whether pictures are stored.
     pub pictures: Option<Pictures>,
+    /// Who may come in.
+    pub admission: Admission,
     /// Sessions with a sender at once.
     pub max_sessions: usize,
 }
@@ -91,8 +95,13 @@ impl Endpoint {
     pub async fn shut_down(&self) {
         self.shared.slots.close();
         let peers: Vec<_> = self.peers().values().cloned().collect();
-        let ends = peers.iter().map(|peer| peer.end(Reason::Lost("the receiver is shutting down".into())));
+        let ends = peers.iter().map(|peer| peer.end(Reason::Lost(Loss::Shutdown)));
         futures_util::future::join_all(ends).await;
+    }
+
+    /// Whether there is no place for another sender.
+    pub fn is_full(&self) -> bool {
+        self.shared.slots.is_full()
     }
 
     fn peers(&self) -> MutexGuard<'_, HashMap<String, Peer>> {
@@ -100,11 +109,12 @@ impl Endpoint {
     }
 
     /// Answers `offer` and keeps the connection.
-    async fn accept(&self, offer: &Offer, asked: Asked, slot: Arc<Slot>) -> Result<Response, Problem> {
+    async fn accept(&self, offer: &Offer, asked: Asked, (slot, seat): Room) -> Result<Response, Problem> {
         let settings = &self.shared.settings;
         let session = settings.sessions.enter(&asked.session).map_err(|full| Problem::unavailable(full.to_string()))?;
         let wiring = Wiring {
             session,
+            client: asked.client,
             mode: asked.mode,
             plan: Arc::new(asked.plan),
             next: asked.next,
@@ -112,6 +122,7 @@ impl Endpoint {
             first_sequence: asked.first_sequence,
             dispatch: settings.dispatch.clone(),
             pictures: settings.pictures.clone(),
+            seat: Arc::new(seat),
         };
         let Accepted { answer, tag, peer } = peer::accept(offer, wiring, slot).await?;
         let secret = self.register(peer);
@@ -137,15 +148,18 @@ type Parameters = Query<HashMap<String, String>>;
 async fn offer(
     State(endpoint): State<Endpoint>,
     Query(parameters): Parameters,
+    client: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = text(&headers, whip::SDP, body)?;
     let offer = Offer::parse(&body)?;
-    let asked = Asked::read(&parameters, &endpoint.shared.settings)?;
+    let mut asked = Asked::read(&parameters, &endpoint.shared.settings)?;
+    asked.client = client.map(|Extension(ConnectInfo(address))| address.ip());
     let slot = endpoint.shared.slots.take(&asked.session)?;
+    let seat = endpoint.shared.settings.admission.admit(&asked.session, asked.mode)?;
     // A client that hangs up now cancels this handler; half a connection would never be closed.
-    let accepting = tokio::spawn(async move { endpoint.accept(&offer, asked, slot).await });
+    let accepting = tokio::spawn(async move { endpoint.accept(&offer, asked, (slot, seat)).await });
     let accepted = accepting.await;
     accepted.unwrap_or_else(|_panic| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "answering the offer failed")))
 }
@@ -161,9 +175,13 @@ fn text(headers: &HeaderMap, wanted: &str, body: Result<Bytes, BytesRejection>) 
     String::from_utf8(body.into()).map_err(|_not_utf8| Problem::bad_request("the body is not text"))
 }
 
+/// What a new connection takes up: its session's place, and a seat among those whose pictures are analysed.
+type Room = (Arc<Slot>, Seat);
+
 /// What an offer's query asks for.
 struct Asked {
     session: SessionId,
+    client: Option<IpAddr>,
     mode: Mode,
     plan: Plan,
     next: Option<u64>,
@@ -190,6 +208,7 @@ impl Asked {
         };
         Ok(Self {
             session,
+            client: None,
             mode,
             plan,
             next: number(parameters, query::NEXT)?,
@@ -296,6 +315,12 @@ impl From<OfferError> for Problem {
             OfferError::Unsupported(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::unavailable(refusal.to_string())
     }
 }
 

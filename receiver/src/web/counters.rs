@@ -37,3 +37,21 @@ pub struct HttpCounters {
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
+
+impl HttpCounters {
+    /// Why connections and requests were turned away or closed, each with its count.
+    pub fn turned_away(&self) -> [(&'static str, u64); 9] {
+        [
+            ("full", &self.refused_full),
+            ("address_full", &self.refused_address),
+            ("evicted", &self.evicted),
+            ("accept_error", &self.accept_errors),
+            ("handshake_failed", &self.handshakes_failed),
+            ("handshake_timeout", &self.handshake_timeouts),
+            ("head_timeout", &self.head_timeouts),
+            ("body_timeout", &self.body_timeouts),
+            ("stalled", &self.stalled),
+        ]
+        .map(|(reason, counter)| (reason, counter.load(Ordering::Relaxed)))
+    }
+}

@@ -31,7 +31,7 @@ use super::{
     tls::Identity,
     tokens::Tokens,
 };
-use crate::{cli::Doors as Options, transport::whip};
+use crate::{cli::Doors as Options, ops, transport::whip};
 
 /// Bytes in a request's body: Chromium offers 7 kB with audio, video and a channel.
 const MAX_BODY: usize = 64 << 10;
@@ -107,7 +107,8 @@ impl Doors {
             .layer(middleware::from_fn_with_state(self.origins.clone(), origin::check))
             .layer(self.origins.cors())
             .layer(middleware::from_fn(whip::announce))
-            .layer(middleware::map_response(harden));
+            .layer(middleware::map_response(harden))
+            .layer(middleware::from_fn(ops::count));
         let server = Server::new(router, self.certificate, self.counters);
         let reloading = self.reload.map(|reload| tokio::spawn(reload.on_hangup()));
         server.serve(listener, self.limits, closing).await;
