@@ -1,6 +1,10 @@
 //! The command line of `cv-receiver`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use cv_core::logging;
@@ -82,6 +86,12 @@ pub struct Serve {
     /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:9090 if it is free].
     #[arg(long, env = "CV_OPS_LISTEN", value_name = "ADDR")]
     pub ops_listen: Option<SocketAddr>,
+    /// UDP port for the media of every session; 0 takes any [default: 8189, or any where that is taken].
+    #[arg(long, value_name = "PORT")]
+    pub media_port: Option<u16>,
+    /// Address under which senders elsewhere reach this machine, where a NAT passes the media port on; repeatable.
+    #[arg(long, value_name = "IP", value_parser = public_ip)]
+    pub public_ip: Vec<IpAddr>,
     /// Who may come in, and how.
     #[command(flatten)]
     pub doors: Doors,
@@ -187,6 +197,15 @@ fn token(text: &str) -> Result<Token, String> {
     Token::new(text).ok_or_else(|| "a token cannot be empty".into())
 }
 
+fn public_ip(text: &str) -> Result<IpAddr, String> {
+    let ip: IpAddr =
+        text.parse().map_err(|_no_address| format!("'{text}' is not an IP address; a name will not do"))?;
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(format!("nobody can be reached at {ip}"));
+    }
+    Ok(ip)
+}
+
 fn definition(text: &str) -> Result<(String, String), String> {
     let (name, spec) = text.split_once('=').ok_or("write NAME=SPEC, for example quick=stats:window=2")?;
     let usable = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
@@ -217,6 +236,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_public_address_is_an_address() {
+        let parse = |ip| Cli::try_parse_from(["cv-receiver", "--public-ip", ip]);
+        assert!(parse("198.51.100.7").is_ok() && parse("2001:db8::7").is_ok());
+        for wrong in ["example.org", "198.51.100.7:8189", "0.0.0.0", "::", "224.0.0.1", ""] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

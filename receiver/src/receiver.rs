@@ -4,14 +4,15 @@
 //!
 //! | between | carries | size | live, when full | every-frame, when full | counted as |
 //! |---|---|---|---|---|---|
-//! | socket → assembler | RTP packets | 2048 a session | oldest picture is given up | newest packets, asked for again | `packets.lost` |
+//! | media port → connection | datagrams | 2048 or 2 MiB a connection | the newest are dropped, asked for again | the same | `packets.lost` |
+//! | connection → assembler | RTP packets | 2048 a session | oldest picture is given up | newest packets, asked for again | `packets.lost` |
 //! | assembler → decoder | access units | 32 live, 256 every-frame | dropped to the next keyframe | the sender's credit keeps it from filling | gap `busy` |
 //! | decoder → extraction | pictures | 1 waiting a session | the waiting one is replaced | the decoder waits | gap `busy` |
 //! | extraction → session | outcomes | 256 a session | the decoder waits | the decoder waits | |
 //! | session → reader | lines | 3072 or 8 MiB | the reader's oldest are dropped | the same; a sender's credit keeps its own from filling | gap `slow-reader` |
 //! | session → stdout | lines | 65536 or 64 MiB | the oldest are dropped | the same | gap `slow-reader` |
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use cv_core::process::{self, Stop, Stopper};
@@ -26,7 +27,10 @@ use crate::{
     service,
     sessions::Sessions,
     sink::{pictures::Pictures, stdout::Stdout},
-    transport::whip::{Endpoint, Settings},
+    transport::{
+        port::{self, Port},
+        whip::{Endpoint, Settings},
+    },
     web::{self, doors::Doors},
 };
 
@@ -40,6 +44,7 @@ const READER_LIMIT: Duration = Duration::from_millis(500);
 /// A receiver with its sockets open.
 pub struct Receiver {
     listener: TcpListener,
+    port: Port,
     doors: Doors,
     sessions: Sessions,
     endpoint: Endpoint,
@@ -64,6 +69,7 @@ impl Receiver {
         }
         let plan = Plan::parse(&options.analyze, &definitions).context("--analyze")?;
         let ops = ops::bind(options).await?;
+        let port = media_port(options.media_port)?.with_public(&options.public_ip);
         let width = options.analysis_threads.map_or_else(processors, usize::from);
         let dispatch = Arc::new(Threads::start(width).context("cannot start the analysis threads")?);
         let stdout =
@@ -81,8 +87,9 @@ impl Receiver {
             dispatch,
             pictures,
             max_sessions: options.max_sessions.into(),
+            port: port.clone(),
         });
-        Ok(Self { listener, doors, sessions, endpoint, stdout, admission, ops })
+        Ok(Self { listener, port, doors, sessions, endpoint, stdout, admission, ops })
     }
 
     /// Where HTTP is served.
@@ -106,7 +113,13 @@ impl Receiver {
             tokio::spawn(ops::serve(listener, vitals.clone()));
         }
         tokio::spawn(self.admission.watch());
-        tracing::info!(event = "listening", %address, "listening on {}://{address}/whip", self.doors.scheme());
+        let (scheme, media_port) = (self.doors.scheme(), self.port.number());
+        tracing::info!(
+            event = "listening",
+            %address,
+            media_port,
+            "media on UDP port {media_port}, listening on {scheme}://{address}/whip"
+        );
         service::ready();
         tokio::spawn(service::report(vitals));
         let (close, closing) = process::stop();
@@ -133,6 +146,7 @@ impl Receiver {
             Ok(served) => served.context("the HTTP server failed")?,
             Err(_elapsed) => tracing::debug!("some answers were not taken in time"),
         }
+        tracing::debug!(dropped = ?self.port.counts(), "datagrams at the media port");
         finished
     }
 }
@@ -145,6 +159,26 @@ async fn listen(options: &Serve, inherited: Option<std::net::TcpListener>) -> Re
         TcpListener::bind(options.listen).await.with_context(|| {
             format!("cannot listen on {}; is another receiver running? --listen takes another port", options.listen)
         })
+    }
+}
+
+/// The media port asked for, or the usual one; only the latter may give way.
+fn media_port(asked: Option<u16>) -> Result<Port> {
+    let number = asked.unwrap_or(port::DEFAULT);
+    match Port::bind(number) {
+        Err(error) if asked.is_none() && error.kind() == ErrorKind::AddrInUse => {
+            let port = Port::bind(0).context("cannot have a UDP port for media")?;
+            tracing::warn!(
+                "UDP port {number} is taken, perhaps by another receiver: media come to port {}; --media-port chooses",
+                port.number()
+            );
+            Ok(port)
+        }
+        bound => bound.with_context(|| {
+            format!(
+                "cannot have UDP port {number} for media; is another receiver running? --media-port takes another port, 0 any that is free"
+            )
+        }),
     }
 }
 

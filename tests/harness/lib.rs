@@ -16,6 +16,7 @@ pub mod program;
 pub mod receiver;
 pub mod sender;
 pub mod streams;
+pub mod stun;
 pub mod timeline;
 pub mod way;
 

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     io::{BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -43,11 +43,15 @@ pub struct Link {
 
 pub(crate) struct Shared {
     receiver: SocketAddr,
+    /// The address that media go over.
+    ip: IpAddr,
     weather: Mutex<Weather>,
     down: AtomicBool,
     counts: Counts,
     /// What became of datagrams towards the receiver.
     timeline: Timeline,
+    /// Where the receiver sees senders come from: the relays' sockets towards it.
+    fronts: Mutex<Vec<(Arc<UdpSocket>, SocketAddr)>>,
     /// The receiver's media ports that answers named.
     ports: Mutex<Vec<u16>>,
     /// Relays below this number pass nothing on any more.
@@ -61,14 +65,24 @@ impl Link {
     /// # Panics
     /// If no socket can be had.
     pub fn start(receiver: SocketAddr, weather: Weather) -> Self {
+        Self::start_over(Ipv4Addr::LOCALHOST.into(), receiver, weather)
+    }
+
+    /// The same with media over `ip`, a loopback address.
+    ///
+    /// # Panics
+    /// If no socket can be had.
+    pub fn start_over(ip: IpAddr, receiver: SocketAddr, weather: Weather) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             receiver,
+            ip,
             weather: Mutex::new(weather),
             down: AtomicBool::new(false),
             counts: Counts::default(),
             timeline: Timeline::default(),
+            fronts: Mutex::default(),
             ports: Mutex::default(),
             first_whole: AtomicU64::new(0),
             over: AtomicBool::new(false),
@@ -110,6 +124,16 @@ impl Link {
     /// If a thread of the link has.
     pub fn cut(&self) {
         self.shared.first_whole.store(self.media_ports().len() as u64, Ordering::Relaxed);
+    }
+
+    /// Sends `datagram` to the receiver from every address that senders seem to have there.
+    ///
+    /// # Panics
+    /// If a thread of the link has.
+    pub fn forge(&self, datagram: &[u8]) {
+        for (socket, target) in &*self.shared.fronts.lock().expect("nobody panics while holding it") {
+            drop(socket.send_to(datagram, target));
+        }
     }
 
     /// Lets nothing through any more, in either direction.
@@ -212,7 +236,7 @@ impl Shared {
             let line = match words[..] {
                 [first, _, _, _, address, port, ..] if first.starts_with("a=candidate:") => {
                     let Ok(port) = port.parse::<u16>() else { continue };
-                    if address != "127.0.0.1" || relay.is_some_and(|(known, _)| known != port) {
+                    if address != self.ip.to_string() || relay.is_some_and(|(known, _)| known != port) {
                         continue;
                     }
                     let (_, own) = *relay.get_or_insert_with(|| (port, self.relay(port)));
@@ -229,7 +253,7 @@ impl Shared {
 
     /// Starts a relay to `port`; gives its own.
     fn relay(self: &Arc<Self>, port: u16) -> u16 {
-        let front = socket();
+        let front = socket(self.ip);
         let number = {
             let mut ports = self.ports.lock().expect("nobody panics while holding it");
             ports.push(port);
@@ -237,7 +261,7 @@ impl Shared {
         };
         let own = front.local_addr().expect("a bound socket has an address").port();
         let shared = self.clone();
-        thread::spawn(move || shared.forward(&front, (Ipv4Addr::LOCALHOST, port).into(), number));
+        thread::spawn(move || shared.forward(&front, (shared.ip, port).into(), number));
         own
     }
 
@@ -252,7 +276,8 @@ impl Shared {
             };
             let count = ways.len() as u64;
             let (_, direction) = ways.entry(sender).or_insert_with(|| {
-                let back = Arc::new(socket());
+                let back = Arc::new(socket(self.ip));
+                self.fronts.lock().expect("nobody panics while holding it").push((back.clone(), target));
                 let front = front.try_clone().expect("a socket can be shared");
                 let (shared, from) = (self.clone(), back.clone());
                 let answers = Way::new(self, front, sender, (relay, 2 * count + 1));
@@ -287,8 +312,8 @@ pub fn nonsense(seed: u64) -> Vec<u8> {
     std::iter::once(first).chain(std::iter::repeat_with(&mut next).take(length)).collect()
 }
 
-fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+fn socket(ip: IpAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((ip, 0)).expect("a free port");
     socket.set_read_timeout(Some(PATIENCE)).expect("a limit above zero");
     socket
 }

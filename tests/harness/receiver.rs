@@ -18,6 +18,8 @@ pub struct Receiver {
     pub address: SocketAddr,
     /// `http` or `https`.
     pub scheme: String,
+    /// Its UDP port for media.
+    pub media_port: u16,
 }
 
 impl Receiver {
@@ -42,8 +44,10 @@ impl Receiver {
     /// The command for one with `arguments`.
     pub fn command(arguments: &[&str]) -> Command {
         let mut command = program::command("cv-receiver");
-        if !arguments.contains(&"--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
+        for (flag, any) in [("--listen", "127.0.0.1:0"), ("--media-port", "0")] {
+            if !arguments.contains(&flag) {
+                command.args([flag, any]);
+            }
         }
         command.args(arguments);
         if !arguments.contains(&"--ops-listen") {
@@ -59,7 +63,9 @@ impl Receiver {
     pub fn from(program: Program) -> Self {
         let line = program.wait_for_stderr("'listening' on stderr", |line| line.contains("listening on http"));
         let (scheme, address) = address_in(&line);
-        Self { program, address, scheme }
+        let media_port = line.split("UDP port ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+        let media_port = media_port.unwrap_or_else(|| panic!("no media port in: {line}"));
+        Self { program, address, scheme, media_port }
     }
 
     /// Where its metrics are.

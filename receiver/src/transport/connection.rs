@@ -23,13 +23,13 @@ use webrtc::{
 use super::{
     arrivals,
     ingest::Ingest,
+    interfaces::Everywhere,
     offer::Offer,
     peer::{MAX_ANSWER, PeerError},
+    port::{Inlet, Port},
     socket::{CuredRuntime, Up},
 };
 
-/// Where our sockets bind: loopback for senders on this machine, every interface for the others.
-const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "0.0.0.0:0"];
 /// Candidates of this machine's interfaces are there as soon as sockets are bound.
 pub(super) const GATHERING_LIMIT: Duration = Duration::from_secs(1);
 /// Packets that one sent again may be late by; senders remember about as many.
@@ -78,30 +78,51 @@ impl PeerConnectionEventHandler for Handler {
     }
 }
 
+/// A connection as the library has it, with its part of the media port.
+pub(super) struct Connected {
+    pub(super) connection: Arc<dyn PeerConnection>,
+    pub(super) inlet: Inlet,
+    /// The answer's SDP.
+    pub(super) answer: String,
+}
+
+/// What a connection is made of.
+pub(super) struct Parts<'a> {
+    pub(super) ingest: Ingest,
+    pub(super) handler: Handler,
+    pub(super) port: &'a Port,
+}
+
 /// Builds the connection and negotiates it. The answer holds every candidate: nothing trickles later.
 pub(super) async fn connect(
     offer: &Offer,
-    ingest: Ingest,
-    handler: Handler,
+    parts: Parts<'_>,
     notices: &mut mpsc::Receiver<Notice>,
-) -> Result<(Arc<dyn PeerConnection>, String), PeerError> {
+) -> Result<Connected, PeerError> {
+    let Parts { ingest, handler, port } = parts;
     let internal = |error: webrtc::error::Error| PeerError::Internal(format!("cannot set up WebRTC: {error}"));
+    let inlet = port.inlet();
     let registry = configure_rtcp_reports(Registry::new()).with(INGEST_SLOT.into(), ingest);
     let building = PeerConnectionBuilder::new()
         .with_media_engine(media_engine().map_err(internal)?)
         .with_setting_engine(settings(offer))
         .with_interceptor_registry(registry)
-        .with_runtime(Arc::new(CuredRuntime::new(handler.up.clone())))
+        .with_runtime(Arc::new(CuredRuntime::new(handler.up.clone(), inlet.sockets())))
         .with_handler(Arc::new(handler))
-        .with_udp_addrs(ADDRESSES.to_vec())
+        .with_udp_addrs(vec![Everywhere])
         .with_data_channel_send_buffer_limit(1 << 20)
         .build();
     // The library's future is tens of kilobytes large.
     let connection = Box::pin(building).await.map_err(internal)?;
     let connection: Arc<dyn PeerConnection> = Arc::new(connection);
     let problem = match negotiate(&*connection, offer, notices).await {
-        Ok(answer) if answer.len() <= MAX_ANSWER => return Ok((connection, answer)),
-        Ok(_) => PeerError::Excessive,
+        Ok(answer) => {
+            let answer = inlet.publish(&answer);
+            if answer.len() <= MAX_ANSWER {
+                return Ok(Connected { connection, inlet, answer });
+            }
+            PeerError::Excessive
+        }
         Err(error) => PeerError::Negotiation(error.to_string()),
     };
     // Without this the library keeps a socket and a task for good.

@@ -10,6 +10,7 @@ use super::{
     candidate::{Candidate, MAX_CANDIDATES},
     connection::GATHERING_LIMIT,
     offer::Offer,
+    port::Inlet,
     sdpfrag::Fragment,
 };
 use crate::web::etag::{EntityTag, IfMatch};
@@ -79,6 +80,8 @@ enum Change {
 /// The present ICE session.
 pub(super) struct Ice {
     connection: Arc<dyn PeerConnection>,
+    /// As long as it is held, what the client sends arrives.
+    inlet: Inlet,
     /// The offer, with what was said of ICE since.
     offer: Offer,
     tag: EntityTag,
@@ -94,9 +97,9 @@ struct Restarting {
 }
 
 impl Ice {
-    pub(super) fn new(connection: Arc<dyn PeerConnection>, offer: Offer) -> Self {
+    pub(super) fn new(connection: Arc<dyn PeerConnection>, inlet: Inlet, offer: Offer) -> Self {
         let candidates = offer.sdp.matches("a=candidate:").count();
-        Self { connection, offer, tag: EntityTag::generate(), candidates, restarting: None }
+        Self { connection, inlet, offer, tag: EntityTag::generate(), candidates, restarting: None }
     }
 
     /// The ICE session's tag.
@@ -139,7 +142,8 @@ impl Ice {
         let local = tokio::time::timeout(STEP_LIMIT, self.connection.local_description()).await;
         let done = match local {
             Ok(Some(local)) => {
-                Ok(Patched::Restarted { fragment: Fragment::of_description(&local.sdp), tag: self.tag.clone() })
+                let fragment = Fragment::of_description(&self.inlet.publish(&local.sdp));
+                Ok(Patched::Restarted { fragment, tag: self.tag.clone() })
             }
             Ok(None) => Err(PatchError::Refused("there is no description of our end".into())),
             Err(_elapsed) => Err(PatchError::Late),

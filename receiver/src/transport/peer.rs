@@ -20,11 +20,12 @@ use webrtc::{
 };
 
 use super::{
-    connection::{Handler, Notice, close, connect},
+    connection::{Connected, Handler, Notice, Parts, close, connect},
     ice::{Ice, Patch, PatchError, Patched},
     ingest::{Ingest, Intake},
     liveness::Liveness,
     offer::Offer,
+    port::Port,
     sdpfrag::Fragment,
     slots::Slot,
     socket::Up,
@@ -121,8 +122,8 @@ pub struct Accepted {
     pub peer: Peer,
 }
 
-/// Answers `offer` and runs the connection until it ends. It holds `slot` as long.
-pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>) -> Result<Accepted, PeerError> {
+/// Answers `offer` and runs the connection over `port` until it ends. It holds `slot` as long.
+pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port) -> Result<Accepted, PeerError> {
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let id: PeerId = PEERS.fetch_add(1, Ordering::Relaxed);
     let decoding = pipeline::start(id, &wiring).map_err(|error| PeerError::Internal(error.to_string()))?;
@@ -130,8 +131,8 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>) -> Result<Ac
     let ingest = Ingest::new(intake.clone(), wiring.mode, wiring.first_sequence, decoding.wants_keyframe);
     let (events, mut notices) = mpsc::channel(64);
     let up = Arc::new(Up::default());
-    let connection = connect(offer, ingest, Handler { events, up: up.clone() }, &mut notices).await;
-    let (connection, answer) = match connection {
+    let parts = Parts { ingest, handler: Handler { events, up: up.clone() }, port };
+    let Connected { connection, inlet, answer } = match connect(offer, parts, &mut notices).await {
         Ok(connected) => connected,
         Err(error) => {
             intake.close();
@@ -151,7 +152,7 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>) -> Result<Ac
         }
     };
     let (requester, requests) = mpsc::channel(4);
-    let ice = Ice::new(connection.clone(), offer.clone());
+    let ice = Ice::new(connection.clone(), inlet, offer.clone());
     let tag = ice.tag();
     let task = Task {
         id,

@@ -1,4 +1,4 @@
-//! The UDP socket under a peer connection, with cures for two faults of webrtc 0.21.1.
+//! The UDP sockets under a peer connection: on the common port, with cures for two faults of webrtc 0.21.1.
 //!
 //! 1. *Lost nomination.* A binding request with USE-CANDIDATE (RFC 8445, 7.3.1.5) that comes before
 //!    our own check of that path succeeded is forgotten, and a client that nominates once never
@@ -24,10 +24,8 @@ use webrtc::runtime::{
     Transmit,
 };
 
-use super::repeat::Repeating;
+use super::{port::Sockets, repeat::Repeating};
 
-/// Bytes that the system may keep of one connection while its task is busy.
-const RECEIVE_BUFFER: usize = 2 << 20;
 /// Datagrams kept back before the connection is up: several pictures' worth.
 const HELD_DATAGRAMS: usize = 512;
 const HELD_BYTES: usize = 1 << 20;
@@ -36,10 +34,11 @@ const NOMINATIONS: usize = 64;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Tokio, with cured sockets.
+/// Tokio, with cured sockets on the common port.
 #[derive(Debug)]
 pub(super) struct CuredRuntime {
     up: Arc<Up>,
+    sockets: Sockets,
 }
 
 /// Whether the connection is up. Shared by all its sockets.
@@ -84,18 +83,15 @@ impl Up {
 }
 
 impl CuredRuntime {
-    pub(super) fn new(up: Arc<Up>) -> Self {
-        Self { up }
+    pub(super) fn new(up: Arc<Up>, sockets: Sockets) -> Self {
+        Self { up, sockets }
     }
 }
 
 impl Runtime for CuredRuntime {
-    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        // A keyframe of a large picture comes as one burst. Where the system grants less, NACKs make up for it.
-        if let Err(error) = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER) {
-            tracing::debug!(%error, "the socket keeps its receive buffer");
-        }
-        let inner = Arc::new(Repeating::new(TokioRuntime.wrap_udp_socket(socket)?));
+    /// What the library has bound only stands for an address; it is closed here.
+    fn wrap_udp_socket(&self, placeholder: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let inner = Arc::new(Repeating::new(self.sockets.open(placeholder.local_addr()?)?));
         Ok(Arc::new(CuredSocket { inner, up: self.up.clone(), held: Mutex::default() }))
     }
 

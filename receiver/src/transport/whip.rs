@@ -24,6 +24,7 @@ use super::{
     ice::{PatchError, Patched},
     offer::{Offer, OfferError},
     peer::{self, Accepted, Peer, PeerError},
+    port::Port,
     sdpfrag::{Fragment, FragmentError},
     slots::{NoSlot, Slot, Slots},
 };
@@ -60,6 +61,8 @@ pub struct Settings {
     pub admission: Admission,
     /// Sessions with a sender at once.
     pub max_sessions: usize,
+    /// Where media come in.
+    pub port: Port,
 }
 
 /// The endpoint with its connections. Cloning shares it.
@@ -124,7 +127,7 @@ impl Endpoint {
             pictures: settings.pictures.clone(),
             seat: Arc::new(seat),
         };
-        let Accepted { answer, tag, peer } = peer::accept(offer, wiring, slot).await?;
+        let Accepted { answer, tag, peer } = peer::accept(offer, wiring, slot, &settings.port).await?;
         let secret = self.register(peer);
         Ok(created(&secret, &asked.session, &tag, answer))
     }

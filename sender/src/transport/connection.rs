@@ -27,12 +27,11 @@ use webrtc::{
 };
 
 use super::{
+    interfaces::Everywhere,
     publish::{Publish, StreamId},
     twcc,
 };
 
-/// Where our sockets bind: loopback for a receiver on this machine, every interface for the others.
-const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "0.0.0.0:0"];
 /// The offer's payload type for H.264.
 pub(super) const PAYLOAD_TYPE: u8 = 102;
 
@@ -80,7 +79,7 @@ pub(super) async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn 
         .with_setting_engine(settings)
         .with_interceptor_registry(configure_rtcp_reports(Registry::new()).with(PUBLISH_SLOT.into(), publish))
         .with_handler(Arc::new(handler))
-        .with_udp_addrs(ADDRESSES.to_vec())
+        .with_udp_addrs(vec![Everywhere])
         .build();
     // The library's future is tens of kilobytes large.
     Ok(Arc::new(Box::pin(building).await?))

@@ -4,6 +4,7 @@ mod connection;
 mod estimate;
 mod fragment;
 pub mod history;
+mod interfaces;
 mod pacer;
 pub mod packetize;
 pub mod peer;
