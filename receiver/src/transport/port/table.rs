@@ -203,7 +203,8 @@ mod tests {
             };
             let found: Vec<Member> =
                 self.table.members.iter().filter(|(_, entry)| holds(entry)).map(|(member, _)| *member).collect();
-            found.first().copied()
+            // Both may hold one; the older comes first.
+            found.into_iter().min()
         }
     }
 
