@@ -146,7 +146,6 @@ impl Receiver {
             Ok(served) => served.context("the HTTP server failed")?,
             Err(_elapsed) => tracing::debug!("some answers were not taken in time"),
         }
-        tracing::debug!(dropped = ?self.port.counts(), "datagrams at the media port");
         finished
     }
 }

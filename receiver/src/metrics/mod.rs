@@ -113,6 +113,8 @@ pub struct Metrics {
     pub requests: Requests,
     /// Offers refused for want of room, by what is short.
     pub refused_offers: Labelled<{ REFUSALS.len() }>,
+    /// Datagrams at the media port that reached no connection.
+    pub dropped_datagrams: DroppedDatagrams,
 }
 
 /// Why connections end.
@@ -129,6 +131,17 @@ const ENDS: [&str; 9] = [
 ];
 /// What offers are refused for want of.
 const REFUSALS: [&str; 2] = ["load", "memory"];
+
+/// Datagrams at the media port that reached no connection.
+#[derive(Debug)]
+pub struct DroppedDatagrams {
+    /// From addresses that belong to nobody.
+    pub unknown: Counter,
+    /// Asked for a connection without knowing its password, or from an address that is another's.
+    pub refused: Counter,
+    /// For connections that did not keep up.
+    pub overflow: Counter,
+}
 
 /// Pictures by what became of them: the totals of all sessions there ever were.
 #[derive(Debug)]
@@ -344,6 +357,11 @@ impl Metrics {
                 refused: [const { Counter::new() }; REFUSED_STATUSES.len()],
             },
             refused_offers: Labelled::new(REFUSALS),
+            dropped_datagrams: DroppedDatagrams {
+                unknown: Counter::new(),
+                refused: Counter::new(),
+                overflow: Counter::new(),
+            },
         }
     }
 }

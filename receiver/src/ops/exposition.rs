@@ -133,6 +133,17 @@ fn network(page: &mut Page<'_>) -> Result<(), Error> {
             ("nacked", packets.nacked.value()),
         ],
     )?;
+    let dropped = &METRICS.dropped_datagrams;
+    page.counters(
+        "cv_receiver_media_datagrams_dropped",
+        "Datagrams at the media port from unknown addresses, refused, or more than a connection read",
+        "cause",
+        [
+            ("unknown", dropped.unknown.value()),
+            ("refused", dropped.refused.value()),
+            ("overflow", dropped.overflow.value()),
+        ],
+    )?;
     page.counter("cv_receiver_rtp_payload_bytes", "Bytes of pictures received", &packets.bytes)?;
     page.counter("cv_receiver_keyframe_requests", "Keyframes asked for (PLI)", &packets.plis)?;
     page.histograms(

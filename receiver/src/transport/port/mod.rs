@@ -8,10 +8,7 @@
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64},
     task::Waker,
     time::{Duration, Instant},
 };
@@ -26,6 +23,7 @@ use self::{
 };
 
 pub use self::inlet::{Inlet, Sockets};
+use crate::metrics::METRICS;
 
 mod candidates;
 mod common;
@@ -70,18 +68,6 @@ struct Shared {
 struct Exchange {
     /// Locked for one batch of datagrams or one look-up, hence a plain mutex.
     table: Mutex<Table>,
-    counts: Counts,
-}
-
-/// Datagrams that reached no connection.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// From addresses that belong to nobody.
-    pub unknown: AtomicU64,
-    /// Asked for a connection without knowing its password, or from an address that is another's.
-    pub refused: AtomicU64,
-    /// For connections that did not keep up.
-    pub overflow: AtomicU64,
 }
 
 impl Port {
@@ -109,11 +95,6 @@ impl Port {
     /// Its number.
     pub fn number(&self) -> u16 {
         self.shared.number
-    }
-
-    /// What was dropped so far.
-    pub fn counts(&self) -> &Counts {
-        &self.shared.exchange.counts
     }
 
     /// A new connection's part of the port.
@@ -201,24 +182,18 @@ impl Exchange {
 
     /// Delivers a batch; `readers` are to be woken.
     fn sort<'a>(&self, batch: impl Iterator<Item = (&'a [u8], &'a RecvMeta)>, readers: &mut Vec<Waker>) {
-        let now = Instant::now();
+        let (now, dropped) = (Instant::now(), &METRICS.dropped_datagrams);
         let mut table = self.table();
         for (memory, meta) in batch {
             // The system puts datagrams of one sender together; each is looked at by itself.
             for datagram in memory[..meta.len.min(memory.len())].chunks(meta.stride.max(1)) {
                 match table.deliver(datagram, meta.addr, meta.dst_ip, now) {
                     Fate::Delivered(reader) => readers.extend(reader),
-                    Fate::Full => Counts::count(&self.counts.overflow),
-                    Fate::Unknown => Counts::count(&self.counts.unknown),
-                    Fate::Refused => Counts::count(&self.counts.refused),
+                    Fate::Full => dropped.overflow.add(1),
+                    Fate::Unknown => dropped.unknown.add(1),
+                    Fate::Refused => dropped.refused.add(1),
                 }
             }
         }
-    }
-}
-
-impl Counts {
-    fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
