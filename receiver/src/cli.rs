@@ -133,7 +133,7 @@ pub struct Doors {
     /// Token that every request must carry as a bearer.
     #[arg(long, env = "CV_TOKEN", hide_env_values = true, value_name = "T", value_parser = token)]
     pub token: Option<Token>,
-    /// File of tokens, one a line: TOKEN [publish] [read] [admin] [session=PATTERN]; a bare one may do everything.
+    /// File of tokens, one a line: TOKEN, then what it is good for (publish, read, admin, session=PATTERN); a bare one may do everything.
     ///
     /// Safer than the command line, which others can see. Read again on SIGHUP.
     #[arg(long, env = "CV_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]

@@ -253,7 +253,7 @@ fn profile(parameters: &str) -> u8 {
 fn rewrite(lines: &[&str], sections: &[Section<'_>]) -> String {
     let grouped = lines.iter().any(|line| line.starts_with("a=group:BUNDLE"));
     let lone_mid = match sections {
-        [only] if !grouped => only.values("mid").next(),
+        [only] if !grouped => only.values("mid").find(|mid| !mid.is_empty()),
         _ => None,
     };
     let mut sdp = String::with_capacity(lines.len() * 40);

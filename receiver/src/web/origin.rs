@@ -42,7 +42,7 @@ impl Origins {
             .map(Self::Listed)
     }
 
-    /// The rules for browsers (https://fetch.spec.whatwg.org/#http-cors-protocol).
+    /// The rules for browsers (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
     pub fn cors(&self) -> CorsLayer {
         let layer = match self {
             Self::Listed(list) if list.is_empty() => return CorsLayer::new(),
