@@ -39,6 +39,7 @@ setup_missing_linux() {
     setup_has shellcheck || echo 'shellcheck checks these scripts'
     setup_has python3 || echo 'python3 runs the benchmark'
     setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
+    setup_has turnserver || echo 'coturn relays media in tests, which start it themselves; its service may stay off'
     [ "$1" != peers ] || setup_missing_peers
 }
 
@@ -70,6 +71,7 @@ setup_missing_macos() {
         setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
         setup_has shellcheck || echo 'shellcheck checks these scripts'
         setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
+        setup_has turnserver || echo 'coturn relays media in tests, which start it themselves; its service may stay off'
     fi
 }
 

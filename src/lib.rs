@@ -14,6 +14,7 @@ pub mod annex_b;
 pub mod assembly;
 pub mod frame;
 pub mod geometry;
+pub mod ice_server;
 pub mod interface;
 pub mod logging;
 pub mod mailbox;

@@ -13,6 +13,7 @@ use std::{
 
 use cv_tests::{
     Receiver, Sender, http, lines,
+    offer::OFFER,
     program::{self, LIMIT, Program},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -21,12 +22,6 @@ use tempfile::TempDir;
 const PATTERN: [&str; 6] = ["--pattern", "bars:size=320x240", "--frames", "30", "--pace", "max"];
 const LONG: [&str; 4] = ["--pattern", "bars:size=320x240", "--duration", "120"];
 const SDP: &str = "application/sdp";
-const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=ice-ufrag:abcd\r\n\
-    a=ice-pwd:abcdefghijklmnopqrstuv\r\na=fingerprint:sha-256 \
-    00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
-    m=video 9 UDP/TLS/RTP/SAVPF 97\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\na=rtcp-mux\r\na=setup:actpass\r\n\
-    a=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=1;profile-level-id=42e01f\r\n\
-    a=ssrc:1 cname:a\r\na=msid:a b\r\n";
 
 /// A file in a folder of its own.
 fn file(text: &str) -> (TempDir, PathBuf) {

@@ -11,17 +11,11 @@ use std::{
 use cv_tests::{
     Receiver, Sender, clips, http, lines,
     link::{self, Link},
+    offer::OFFER,
     program::{self, LIMIT, Program},
     stun,
     way::Weather,
 };
-
-const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=ice-ufrag:peer\r\n\
-    a=ice-pwd:abcdefghijklmnopqrstuv\r\na=fingerprint:sha-256 \
-    00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
-    m=video 9 UDP/TLS/RTP/SAVPF 97\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\na=rtcp-mux\r\na=setup:actpass\r\n\
-    a=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=1;profile-level-id=42e01f\r\n\
-    a=ssrc:1 cname:a\r\na=msid:a b\r\n";
 
 /// A session that a stranger has opened, with what its peer needs to know.
 struct Opened {
@@ -37,7 +31,7 @@ impl Opened {
             "POST",
             "/whip?session=stranger",
             &[("Content-Type", "application/sdp")],
-            OFFER,
+            &OFFER.replace("abcd", "peer"),
         );
         assert_eq!(answer.status, 201, "{answer:?}");
         let value = |name: &str| answer.body.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();

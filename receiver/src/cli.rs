@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
-use cv_core::logging;
+use cv_core::{ice_server::IceServer, logging};
 
 use crate::{analysis::Definitions, web::tokens::Token};
 
@@ -92,6 +92,18 @@ pub struct Serve {
     /// Address under which senders elsewhere reach this machine, where a NAT passes the media port on; repeatable.
     #[arg(long, value_name = "IP", value_parser = public_ip)]
     pub public_ip: Vec<IpAddr>,
+    /// STUN or TURN server, named to senders, too; repeatable: stun:HOST[:PORT] or turn:HOST[:PORT],USER,PASSWORD.
+    #[arg(
+        long = "ice-server",
+        env = "CV_ICE_SERVERS",
+        hide_env_values = true,
+        value_delimiter = ' ',
+        value_name = "URL"
+    )]
+    pub ice_servers: Vec<IceServer>,
+    /// Take media over TURN servers only.
+    #[arg(long, requires = "ice_servers")]
+    pub relay_only: bool,
     /// Who may come in, and how.
     #[command(flatten)]
     pub doors: Doors,

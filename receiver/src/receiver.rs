@@ -70,6 +70,7 @@ impl Receiver {
         let plan = Plan::parse(&options.analyze, &definitions).context("--analyze")?;
         let ops = ops::bind(options).await?;
         let port = media_port(options.media_port)?.with_public(&options.public_ip);
+        let port = port.with_servers(&options.ice_servers, options.relay_only);
         let width = options.analysis_threads.map_or_else(processors, usize::from);
         let dispatch = Arc::new(Threads::start(width).context("cannot start the analysis threads")?);
         let stdout =
@@ -88,6 +89,7 @@ impl Receiver {
             pictures,
             max_sessions: options.max_sessions.into(),
             port: port.clone(),
+            ice_servers: options.ice_servers.clone(),
         });
         Ok(Self { listener, port, doors, sessions, endpoint, stdout, admission, ops })
     }

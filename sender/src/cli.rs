@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, ValueEnum};
-use cv_core::{geometry::Size, logging, session_id::SessionId, whip::Mode};
+use cv_core::{geometry::Size, ice_server::IceServer, logging, session_id::SessionId, whip::Mode};
 use reqwest::Url;
 
 use crate::{
@@ -105,6 +105,18 @@ pub struct TargetArgs {
     /// Certificate of a private authority that the endpoint's may be signed by, as PEM.
     #[arg(long, env = "CV_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// STUN or TURN server, repeatable: stun:HOST[:PORT] or turn:HOST[:PORT],USER,PASSWORD.
+    #[arg(
+        long = "ice-server",
+        env = "CV_ICE_SERVERS",
+        hide_env_values = true,
+        value_delimiter = ' ',
+        value_name = "URL"
+    )]
+    pub ice_servers: Vec<IceServer>,
+    /// Send over a TURN server only.
+    #[arg(long, requires = "ice_servers")]
+    pub relay_only: bool,
     /// Leave the session's analysis state for a later run with the same id.
     #[arg(long)]
     pub keep_session: bool,

@@ -16,6 +16,7 @@ use crate::{
     cli::Results,
     results,
     transport::{
+        ice::Ice,
         peer::{self, Event, Peer},
         publish::Feedback,
         whip::{self, Endpoint, Query},
@@ -76,6 +77,8 @@ pub struct Dialer {
     pub analyze: Option<String>,
     /// How results come back.
     pub results: Results,
+    /// How paths are looked for.
+    pub ice: Ice,
     /// How long one attempt may take.
     pub timeout: Duration,
     /// How long to keep trying after a break.
@@ -117,7 +120,7 @@ impl Dialer {
     pub async fn dial(&self) -> Result<Link, peer::Error> {
         let deadline = Instant::now() + self.timeout;
         loop {
-            match self.attempt(None).await {
+            match self.attempt(None, &self.ice).await {
                 Err(peer::Error::Whip(error)) => match error.retry_after() {
                     Some(pause) if Instant::now() + pause < deadline => {
                         tracing::warn!("{error}; trying again in {} s, as it asks", pause.as_secs());
@@ -149,7 +152,7 @@ impl Dialer {
                     }
                     Err(error) => (error.to_string(), error.retry_after()),
                 },
-                None => match self.attempt(Some(next)).await {
+                None => match self.attempt(Some(next), link.peer.ice()).await {
                     Ok(new) => {
                         std::mem::replace(link, new).close().await;
                         return Ok(Recovered::New);
@@ -188,7 +191,7 @@ impl Dialer {
     }
 
     /// Makes one connection; `next` is the first unanswered picture after a break.
-    async fn attempt(&self, next: Option<u64>) -> Result<Link, peer::Error> {
+    async fn attempt(&self, next: Option<u64>, ice: &Ice) -> Result<Link, peer::Error> {
         let mut pairs = vec![(query::SESSION, self.session.to_string()), (query::MODE, self.mode.to_string())];
         pairs.push((query::RUN, self.run.to_string()));
         pairs.extend(self.analyze.clone().map(|list| (query::ANALYZE, list)));
@@ -197,6 +200,7 @@ impl Dialer {
             query: Query { pairs },
             channel: self.results == Results::Channel,
             feedback: self.feedback.clone(),
+            ice: ice.clone(),
             timeout: self.timeout,
         };
         let peer = peer::connect(&self.endpoint, &request).await?;

@@ -38,6 +38,7 @@ use crate::{
     source::{Source, selection::Selected},
     summary::{Latency, Summary, round},
     transport::{
+        ice::Ice,
         peer::Event,
         publish::Feedback,
         whip::{self, Endpoint},
@@ -113,6 +114,7 @@ impl Sender {
             mode: cli.mode(),
             analyze: cli.stream.analyze.clone(),
             results: cli.results.results,
+            ice: Ice { servers: cli.target.ice_servers.clone(), relay_only: cli.target.relay_only },
             timeout: cli.target.timeout,
             patience: cli.target.reconnect,
             feedback: feedback.clone(),

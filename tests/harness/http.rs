@@ -19,6 +19,12 @@ pub struct Response {
 }
 
 impl Response {
+    /// Every value of the header field `name`.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(':'));
+        fields.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+    }
+
     /// The value of the header field `name`.
     pub fn header(&self, name: &str) -> Option<&str> {
         field(&self.head, name)

@@ -11,6 +11,7 @@ pub mod http;
 pub mod lines;
 pub mod link;
 pub mod metrics;
+pub mod offer;
 pub mod peers;
 pub mod program;
 pub mod receiver;
@@ -18,6 +19,7 @@ pub mod sender;
 pub mod streams;
 pub mod stun;
 pub mod timeline;
+pub mod turn;
 pub mod way;
 
 pub use receiver::Receiver;

@@ -234,6 +234,8 @@ impl Shared {
         for line in answer.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             let line = match words[..] {
+                // What leads elsewhere is none of this network's business.
+                [first, .., "relay", _, _, _, _] if first.starts_with("a=candidate:") => line.to_owned(),
                 [first, _, _, _, address, port, ..] if first.starts_with("a=candidate:") => {
                     let Ok(port) = port.parse::<u16>() else { continue };
                     if address != self.ip.to_string() || relay.is_some_and(|(known, _)| known != port) {
@@ -319,6 +321,7 @@ fn socket(ip: IpAddr) -> UdpSocket {
 }
 
 fn without_candidates(sdp: &str) -> String {
-    let kept = sdp.lines().filter(|line| !line.starts_with("a=candidate:") && *line != "a=end-of-candidates");
+    let own = |line: &str| line.starts_with("a=candidate:") && !line.contains(" typ relay ");
+    let kept = sdp.lines().filter(|line| !own(line) && *line != "a=end-of-candidates");
     kept.map(|line| format!("{line}\r\n")).collect()
 }

@@ -162,3 +162,18 @@ fn whip_45_answers_stay_below_8_kilobytes_whatever_is_offered() {
     is_problem(&post(&receiver, "/whip", &too_long), 413);
     assert_eq!(http::get(receiver.address, "/cv/session/absurd").status, 404, "a refused offer leaves nothing behind");
 }
+
+#[test]
+fn whip_40_ice_servers_are_named_with_an_answer_and_nowhere_else() {
+    let servers = ["stun:stun.invalid", "turn:192.0.2.1:3479,me,pass\"word"];
+    let receiver = Receiver::start(&["--ice-server", servers[0], "--ice-server", servers[1]]);
+    let answer = post(&receiver, "/whip", &offer());
+    let links = answer.headers("link");
+    assert!(links.contains(&r#"<stun:stun.invalid:3478>; rel="ice-server""#), "{links:?}");
+    let turn = r#"<turn:192.0.2.1:3479?transport=udp>; rel="ice-server"; username="me"; credential="pass\"word"; credential-type="password""#;
+    assert!(links.contains(&turn), "{links:?}");
+    for (method, path) in [("OPTIONS", "/whip"), ("GET", "/whip"), ("POST", "/whip")] {
+        let other = http::request(receiver.address, method, path, &[], "");
+        assert!(!other.head.contains("ice-server"), "{method}: {}", other.head);
+    }
+}

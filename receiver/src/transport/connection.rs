@@ -23,7 +23,6 @@ use webrtc::{
 use super::{
     arrivals,
     ingest::Ingest,
-    interfaces::Everywhere,
     offer::Offer,
     peer::{MAX_ANSWER, PeerError},
     port::{Inlet, Port},
@@ -101,7 +100,7 @@ pub(super) async fn connect(
 ) -> Result<Connected, PeerError> {
     let Parts { ingest, handler, port } = parts;
     let internal = |error: webrtc::error::Error| PeerError::Internal(format!("cannot set up WebRTC: {error}"));
-    let inlet = port.inlet();
+    let inlet = port.inlet().await?;
     let registry = configure_rtcp_reports(Registry::new()).with(INGEST_SLOT.into(), ingest);
     let building = PeerConnectionBuilder::new()
         .with_media_engine(media_engine().map_err(internal)?)
@@ -109,7 +108,7 @@ pub(super) async fn connect(
         .with_interceptor_registry(registry)
         .with_runtime(Arc::new(CuredRuntime::new(handler.up.clone(), inlet.sockets())))
         .with_handler(Arc::new(handler))
-        .with_udp_addrs(vec![Everywhere])
+        .with_udp_addrs(vec![inlet.places()])
         .with_data_channel_send_buffer_limit(1 << 20)
         .build();
     // The library's future is tens of kilobytes large.

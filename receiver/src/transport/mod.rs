@@ -14,7 +14,6 @@ mod arrivals;
 mod connection;
 mod ice;
 mod ingest;
-mod interfaces;
 mod liveness;
 mod repeat;
 mod socket;

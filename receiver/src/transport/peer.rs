@@ -25,7 +25,7 @@ use super::{
     ingest::{Ingest, Intake},
     liveness::Liveness,
     offer::Offer,
-    port::Port,
+    port::{NoRelay, Port},
     sdpfrag::Fragment,
     slots::Slot,
     socket::Up,
@@ -110,6 +110,9 @@ pub enum PeerError {
     /// Another sender has the session now.
     #[error("another sender took this session over meanwhile; give each sender its own --session")]
     Superseded,
+    /// The only way that may be taken is not there.
+    #[error(transparent)]
+    NoRelay(#[from] NoRelay),
 }
 
 /// A connection that was answered.

@@ -16,6 +16,7 @@ use axum::{
     routing,
 };
 use cv_core::{
+    ice_server::IceServer,
     session_id::SessionId,
     whip::{self, Mode, query},
 };
@@ -63,6 +64,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Where media come in.
     pub port: Port,
+    /// Servers that help clients to find a path.
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// The endpoint with its connections. Cloning shares it.
@@ -129,7 +132,12 @@ impl Endpoint {
         };
         let Accepted { answer, tag, peer } = peer::accept(offer, wiring, slot, &settings.port).await?;
         let secret = self.register(peer);
-        Ok(created(&secret, &asked.session, &tag, answer))
+        let mut response = created(&secret, &asked.session, &tag, answer);
+        for server in &settings.ice_servers {
+            let link = HeaderValue::try_from(server.link()).expect("servers are header text");
+            response.headers_mut().append(header::LINK, link);
+        }
+        Ok(response)
     }
 
     /// Remembers a connection under a new secret until it is over.
@@ -334,7 +342,7 @@ impl From<PeerError> for Problem {
             PeerError::Excessive => StatusCode::UNPROCESSABLE_ENTITY,
             PeerError::Superseded => StatusCode::CONFLICT,
             PeerError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            PeerError::Ended => return Self::unavailable(error.to_string()),
+            PeerError::Ended | PeerError::NoRelay(_) => return Self::unavailable(error.to_string()),
         };
         Self::new(status, error.to_string())
     }

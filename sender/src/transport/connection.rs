@@ -27,6 +27,7 @@ use webrtc::{
 };
 
 use super::{
+    ice::Ice,
     interfaces::Everywhere,
     publish::{Publish, StreamId},
     twcc,
@@ -54,7 +55,11 @@ impl PeerConnectionEventHandler for Handler {
 }
 
 /// The library's handle on a connection, with our packetizer in its chain.
-pub(super) async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn PeerConnection>, webrtc::error::Error> {
+pub(super) async fn build(
+    publish: Publish,
+    handler: Handler,
+    ice: &Ice,
+) -> Result<Arc<dyn PeerConnection>, webrtc::error::Error> {
     let mut engine = MediaEngine::default();
     engine
         .register_codec(RTCRtpCodecParameters { rtp_codec: h264(), payload_type: PAYLOAD_TYPE }, RtpCodecKind::Video)?;
@@ -65,6 +70,8 @@ pub(super) async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn 
             None,
         )?;
     }
+    // Held back, a relay gives better paths time to be found; where it is the only one, that is time lost.
+    let relay_wait = ice.relay_only.then_some(Duration::ZERO);
     let settings = SettingEngineBuilder::new()
         .with_include_loopback_candidate(true)
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
@@ -72,9 +79,11 @@ pub(super) async fn build(publish: Publish, handler: Handler) -> Result<Arc<dyn 
         .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))
         // A restart is for a network that has changed, so it looks at the addresses there are then.
         .with_discard_local_candidates_during_ice_restart(true)
+        .with_relay_acceptance_min_wait(relay_wait)
         .with_ice_timeouts(Some(Duration::from_secs(3)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
         .build();
     let building = PeerConnectionBuilder::new()
+        .with_configuration(ice.configuration())
         .with_media_engine(engine)
         .with_setting_engine(settings)
         .with_interceptor_registry(configure_rtcp_reports(Registry::new()).with(PUBLISH_SLOT.into(), publish))

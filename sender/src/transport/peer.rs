@@ -19,12 +19,17 @@ use webrtc::{
 use super::{
     connection::{self, Handler, PAYLOAD_TYPE},
     fragment::Fragment,
+    ice::Ice,
     publish::{Feedback, Publish, StreamId, carrier},
     whip::{self, Created, Endpoint, Query},
 };
 
 /// Candidates of this machine's interfaces are there as soon as sockets are bound.
 const GATHERING_LIMIT: Duration = Duration::from_secs(1);
+/// Those that servers elsewhere have to be asked for take a few round trips.
+const ASKING_LIMIT: Duration = Duration::from_secs(3);
+/// How long a direct path is looked for before the servers that the receiver names are asked for another one.
+const DIRECT_LIMIT: Duration = Duration::from_secs(2);
 /// How long ending a session that never came up may take.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// Why there is no connection.
@@ -42,13 +47,19 @@ pub enum Error {
         problem: String,
     },
     /// Signalling worked, media did not get through.
-    #[error("{url} answered, but no connection came up within {seconds} s; a firewall may block UDP between the two")]
+    #[error(
+        "{url} answered, but no connection came up within {seconds} s; a firewall may block UDP between the two: a \
+         TURN server helps (--ice-server)"
+    )]
     NoPath {
         /// The endpoint.
         url: String,
         /// How long was tried.
         seconds: u64,
     },
+    /// Only relays may be used, and there is none.
+    #[error("--relay-only finds no relay: no TURN server named by --ice-server answers and takes the credentials")]
+    NoRelay,
     /// Something is wrong here.
     #[error("cannot set up WebRTC: {0}")]
     Internal(String),
@@ -73,6 +84,7 @@ pub struct Peer {
     states: watch::Receiver<RTCPeerConnectionState>,
     gathered: Arc<Notify>,
     lines: mpsc::Receiver<Bytes>,
+    ice: Ice,
     /// The session as the endpoint made it.
     pub created: Created,
 }
@@ -106,6 +118,8 @@ pub struct Request {
     pub channel: bool,
     /// Where the receiver's feedback goes.
     pub feedback: Arc<Feedback>,
+    /// How paths are looked for.
+    pub ice: Ice,
     /// How long it may take until media can flow.
     pub timeout: Duration,
 }
@@ -129,39 +143,40 @@ async fn attempt(endpoint: &Endpoint, request: &Request) -> Result<Peer, Error> 
     let deadline = Instant::now() + request.timeout;
     let internal = |error: webrtc::error::Error| Error::Internal(error.to_string());
     let stream = StreamId { ssrc: rand::random(), payload_type: PAYLOAD_TYPE, first_sequence: rand::random() };
-    let (state, mut states) = watch::channel(RTCPeerConnectionState::New);
+    let (state, states) = watch::channel(RTCPeerConnectionState::New);
     let gathered = Arc::new(Notify::new());
     let handler = Handler { state, gathered: gathered.clone() };
-    let connection =
-        connection::build(Publish::new(stream, request.feedback.clone()), handler).await.map_err(internal)?;
-    let established = async {
+    let publish = Publish::new(stream, request.feedback.clone());
+    let connection = connection::build(publish, handler, &request.ice).await.map_err(internal)?;
+    let negotiated = async {
         let (track, channel) = connection::offer(&*connection, stream, request.channel).await.map_err(internal)?;
-        if tokio::time::timeout(GATHERING_LIMIT, gathered.notified()).await.is_err() {
-            tracing::debug!("not every candidate was gathered in time; the offer holds those that were");
-        }
-        let created = negotiate(&*connection, endpoint, request, stream).await?;
-        if let Err(error) = wait_connected(&mut states, deadline, endpoint, request.timeout).await {
-            // Without a goodbye the server would keep the place until it notices.
-            if let Some(url) = &created.session {
-                endpoint.delete(url, None, GOODBYE_LIMIT).await.ok();
-            }
-            return Err(error);
-        }
-        Ok((track, channel, created))
+        wait_gathered(&gathered, &request.ice).await;
+        Ok((track, channel, negotiate(&*connection, endpoint, request, stream).await?))
     };
-    match established.await {
-        Ok((track, channel, created)) => {
-            let (forward, lines) = mpsc::channel(64);
-            if let Some(channel) = &channel {
-                tokio::spawn(read(channel.clone(), forward));
-            }
-            let runtime = tokio::runtime::Handle::current();
-            let publisher = Publisher { track, stream, origin: rand::random(), runtime };
-            Ok(Peer { connection, channel, publisher, states, gathered, lines, created })
-        }
+    let (track, channel, created) = match negotiated.await {
+        Ok(negotiated) => negotiated,
         Err(error) => {
             // Without this the library keeps a socket and a task for good.
             connection::close(&*connection).await;
+            return Err(error);
+        }
+    };
+    let (forward, lines) = mpsc::channel(64);
+    if let Some(channel) = &channel {
+        tokio::spawn(read(channel.clone(), forward));
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let publisher = Publisher { track, stream, origin: rand::random(), runtime };
+    let ice = request.ice.clone();
+    let mut peer = Peer { connection, channel, publisher, states, gathered, lines, ice, created };
+    match peer.come_up(endpoint, request.timeout, deadline).await {
+        Ok(()) => Ok(peer),
+        Err(error) => {
+            // Without a goodbye the server would keep the place until it notices.
+            if let Some(url) = &peer.created.session {
+                endpoint.delete(url, None, GOODBYE_LIMIT).await.ok();
+            }
+            peer.close().await;
             Err(error)
         }
     }
@@ -201,6 +216,30 @@ impl Peer {
         }
     }
 
+    /// The servers to ask for paths, those that the receiver named included.
+    pub fn ice(&self) -> &Ice {
+        &self.ice
+    }
+
+    /// Waits until media can flow. Where the receiver names servers and we know none, they are asked if no direct
+    /// path is found soon.
+    async fn come_up(&mut self, endpoint: &Endpoint, timeout: Duration, deadline: Instant) -> Result<(), Error> {
+        let ice = self.ice.or_offered(&self.created.ice_servers);
+        let named = ice.servers.len() > self.ice.servers.len();
+        let direct = if named { deadline.min(Instant::now() + DIRECT_LIMIT) } else { deadline };
+        let waited = wait_connected(&mut self.states, direct, endpoint, timeout).await;
+        match self.created.session.clone() {
+            Some(session) if waited.is_err() && named => {
+                tracing::debug!("asking the servers that the receiver names for another path");
+                self.ice = ice;
+                let configured = self.connection.set_configuration(self.ice.configuration()).await;
+                configured.map_err(|error| Error::Internal(error.to_string()))?;
+                self.restart(endpoint, &session, deadline.saturating_duration_since(Instant::now())).await
+            }
+            _ => waited,
+        }
+    }
+
     /// Completes when the path works, again or still; `false` if the connection has ended instead.
     pub async fn is_through(&mut self) -> bool {
         let settled = [RTCPeerConnectionState::Connected, RTCPeerConnectionState::Closed];
@@ -215,12 +254,13 @@ impl Peer {
     pub async fn restart(&mut self, endpoint: &Endpoint, session: &Url, limit: Duration) -> Result<(), Error> {
         let internal = |error: webrtc::error::Error| Error::Internal(error.to_string());
         let deadline = Instant::now() + limit;
+        // What an earlier gathering came to late does not count for this one.
+        tokio::time::timeout(Duration::ZERO, self.gathered.notified()).await.ok();
         let offer = self.connection.create_offer(Some(RTCOfferOptions { ice_restart: true })).await;
         self.connection.set_local_description(offer.map_err(internal)?).await.map_err(internal)?;
-        if tokio::time::timeout(GATHERING_LIMIT, self.gathered.notified()).await.is_err() {
-            tracing::debug!("not every candidate was gathered in time; the restart names those that were");
-        }
+        wait_gathered(&self.gathered, &self.ice).await;
         let local = self.connection.local_description().await.map(|local| local.sdp).unwrap_or_default();
+        check_relayed(&self.ice, &local)?;
         let fragment = Fragment::parse(&local).map(|fragment| fragment.restarting(&local));
         let fragment = fragment.ok_or_else(|| Error::Internal("the restarted side has no ICE credentials".into()))?;
         let answer = endpoint.restart(session, fragment, limit).await?;
@@ -238,6 +278,19 @@ impl Peer {
     }
 }
 
+/// Waits until all candidates are known, or for as long as is reasonable.
+async fn wait_gathered(gathered: &Notify, ice: &Ice) {
+    let limit = if ice.servers.is_empty() { GATHERING_LIMIT } else { ASKING_LIMIT };
+    if tokio::time::timeout(limit, gathered.notified()).await.is_err() {
+        tracing::debug!("not every candidate was gathered in time; those that were have to do");
+    }
+}
+
+/// Whether there is a relay at all where nothing else may be used.
+fn check_relayed(ice: &Ice, local: &str) -> Result<(), Error> {
+    if ice.relay_only && !local.contains(" typ relay") { Err(Error::NoRelay) } else { Ok(()) }
+}
+
 /// Sends the offer and applies the answer.
 async fn negotiate(
     connection: &dyn PeerConnection,
@@ -247,6 +300,7 @@ async fn negotiate(
 ) -> Result<Created, Error> {
     let local = connection.local_description().await;
     let offer = local.ok_or_else(|| Error::Internal("there is no offer".into()))?.sdp;
+    check_relayed(&request.ice, &offer)?;
     // RFC 9725, 4.4.1: no ports of their own for RTCP, not even as a fallback (RFC 8858).
     let offer = offer.replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\na=rtcp-mux-only\r\n");
     let mut query = request.query.clone();

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use cv_core::whip::{RESULTS_REL, SDP, SDP_FRAGMENT, query};
+use cv_core::{
+    ice_server::{self, Credentials, IceServer},
+    whip::{RESULTS_REL, SDP, SDP_FRAGMENT, query},
+};
 use jiff::Timestamp;
 use reqwest::{
     Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url,
@@ -14,8 +17,12 @@ use reqwest::{
     redirect::Policy,
 };
 
+use super::links::Link;
+
 /// Answers are a few kilobytes; more is not SDP.
 const MAX_ANSWER: usize = 256 << 10;
+/// ICE servers of an answer that are asked; each costs a socket's worth of questions.
+const MAX_ICE_SERVERS: usize = 8;
 /// Endpoints that one offer is handed on to at most.
 const MAX_REDIRECTS: usize = 5;
 /// A connection that has not been used for longer may lead through a network that is gone, or be closed by the
@@ -145,6 +152,8 @@ pub struct Created {
     pub session: Option<Url>,
     /// Where its results are, on a server of our kind.
     pub results: Option<Url>,
+    /// STUN and TURN servers that it names.
+    pub ice_servers: Vec<IceServer>,
 }
 
 impl Endpoint {
@@ -287,13 +296,14 @@ impl Endpoint {
             |name| response.headers().get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok());
         let session = text(LOCATION).and_then(|location| base.join(location).ok());
         let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-        let results =
-            links.flat_map(|value| value.split(',')).find_map(results_link).and_then(|link| base.join(link).ok());
+        let links: Vec<Link> = links.flat_map(Link::parse_all).collect();
+        let results = links.iter().find(|link| link.is(RESULTS_REL)).and_then(|link| base.join(&link.target).ok());
+        let ice_servers = ice_servers(&links);
         let answer = bounded_text(response, MAX_ANSWER).await.map_err(|problem| self.not_whip(problem))?;
         if !answer.starts_with("v=0") {
             return Err(self.not_whip("its answer is not SDP".into()));
         }
-        Ok(Created { answer, session, results })
+        Ok(Created { answer, session, results, ice_servers })
     }
 
     async fn rejected(&self, status: StatusCode, response: Response) -> Error {
@@ -399,10 +409,15 @@ fn of_certificate(error: &rustls::Error) -> Option<String> {
     }
 }
 
-/// The target of a Link header's entry, if it is the one to results.
-fn results_link(entry: &str) -> Option<&str> {
-    let (target, parameters) = entry.trim().strip_prefix('<')?.split_once('>')?;
-    parameters.contains(RESULTS_REL).then_some(target)
+/// The STUN and TURN servers among `links` (RFC 9725, 4.6); those that are of no use here are left out.
+fn ice_servers(links: &[Link]) -> Vec<IceServer> {
+    let offered = links.iter().filter(|link| link.is(ice_server::REL)).take(MAX_ICE_SERVERS);
+    let usable = offered.filter_map(|link| {
+        let [username, credential] = ["username", "credential"].map(|name| link.parameter(name).unwrap_or_default());
+        let server = IceServer::new(&link.target, Credentials::new(username, credential));
+        server.inspect_err(|problem| tracing::debug!(url = link.target, %problem, "an ICE server left out")).ok()
+    });
+    usable.collect()
 }
 
 /// Retry-After in seconds or as a date (RFC 9110, 10.2.3).
@@ -431,12 +446,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_results_link_is_found_among_others() {
-        assert_eq!(
-            results_link(&format!(" </cv/session/a/results>; rel=\"{RESULTS_REL}\"")),
-            Some("/cv/session/a/results")
-        );
-        assert_eq!(results_link("<turn:x>; rel=\"ice-server\""), None);
+    fn usable_ice_servers_are_found_among_links() {
+        let links = r#"</results>; rel="urn:x", <stun:a>; rel="ice-server", <turns:b>; rel="ice-server",
+            <turn:c?transport=udp>; rel="ice-server"; username="u"; credential="p,q"; credential-type="password",
+            <turn:d>; rel="ice-server""#;
+        let urls: Vec<String> = ice_servers(&Link::parse_all(links)).iter().map(IceServer::url).collect();
+        assert_eq!(urls, ["stun:a:3478", "turn:c:3478?transport=udp"]);
     }
 
     #[test]

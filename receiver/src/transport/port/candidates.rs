@@ -2,8 +2,44 @@
 
 use std::{fmt::Write, net::SocketAddr};
 
-/// Type preferences of RFC 8445, 5.1.2.2.
-const HOST_PREFERENCE: u32 = 126;
+/// A way to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) address: SocketAddr,
+    pub(super) kind: Kind,
+}
+
+/// What kind of way it is (RFC 8445, 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An address of this machine, or one that a NAT passes on to it for good.
+    Host,
+    /// How a STUN server sees the port.
+    Reflexive,
+    /// An address of a TURN server.
+    Relayed,
+}
+
+impl Kind {
+    /// Type preferences of RFC 8445, 5.1.2.2.
+    fn preference(self) -> u32 {
+        match self {
+            Self::Host => 126,
+            Self::Reflexive => 100,
+            Self::Relayed => 0,
+        }
+    }
+
+    /// As SDP has it; where a candidate is related to another address, that one is nobody's business
+    /// (RFC 8839, 5.1).
+    fn sdp(self) -> &'static str {
+        match self {
+            Self::Host => "typ host",
+            Self::Reflexive => "typ srflx raddr 0.0.0.0 rport 9",
+            Self::Relayed => "typ relay raddr 0.0.0.0 rport 9",
+        }
+    }
+}
 
 /// What peers authenticate with: the first username fragment and password of `sdp`.
 pub(super) fn credentials(sdp: &str) -> Option<(&str, &str)> {
@@ -11,33 +47,29 @@ pub(super) fn credentials(sdp: &str) -> Option<(&str, &str)> {
     Some((value("a=ice-ufrag:")?, value("a=ice-pwd:")?))
 }
 
-/// `sdp` with `hosts` in place of the host candidates that the library wrote. Other candidates stay.
-pub(super) fn rewrite(sdp: &str, hosts: &[SocketAddr]) -> String {
-    let mut rewritten = String::with_capacity(sdp.len() + 100 * hosts.len());
+/// `sdp` with `ways` in place of the candidates that the library wrote.
+pub(super) fn rewrite(sdp: &str, ways: &[Candidate]) -> String {
+    let mut rewritten = String::with_capacity(sdp.len() + 100 * ways.len());
     let mut written = false;
     for line in sdp.lines() {
         // All sections share one transport, so once in a section is enough.
         written &= !line.starts_with("m=");
-        if !is_host(line) {
+        if !line.starts_with("a=candidate:") {
             rewritten += line;
             rewritten += "\r\n";
         } else if !std::mem::replace(&mut written, true) {
-            hosts.iter().enumerate().for_each(|(number, address)| push(&mut rewritten, number, *address));
+            ways.iter().enumerate().for_each(|(number, way)| push(&mut rewritten, number, *way));
         }
     }
     rewritten
 }
 
-fn is_host(line: &str) -> bool {
-    line.starts_with("a=candidate:") && line.split_once(" typ ").is_some_and(|(_, kind)| kind.starts_with("host"))
-}
-
-/// One candidate line (RFC 8839, 5.1); the first is preferred.
-fn push(sdp: &mut String, number: usize, address: SocketAddr) {
+/// One candidate line (RFC 8839, 5.1); the first of a kind is preferred.
+fn push(sdp: &mut String, number: usize, Candidate { address, kind }: Candidate) {
     let preference = 65_535 - number as u32;
-    let priority = HOST_PREFERENCE << 24 | preference << 8 | 255;
-    let (ip, port) = (address.ip(), address.port());
-    writeln!(sdp, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r", number + 1).expect("text takes text");
+    let priority = kind.preference() << 24 | preference << 8 | 255;
+    let (ip, port, kind) = (address.ip(), address.port(), kind.sdp());
+    writeln!(sdp, "a=candidate:{} 1 udp {priority} {ip} {port} {kind}\r", number + 1).expect("text takes text");
 }
 
 #[cfg(test)]
@@ -50,27 +82,32 @@ mod tests {
         a=ice-pwd:word\r\n\
         a=candidate:1 1 udp 2130706431 127.0.0.1 40001 typ host\r\n\
         a=candidate:2 1 udp 2130706431 192.0.2.2 40002 typ host generation 0\r\n\
-        a=candidate:3 1 udp 16777215 198.51.100.1 50000 typ relay raddr 192.0.2.2 rport 40003\r\n\
         a=end-of-candidates\r\n\
         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n\
         a=ice-ufrag:frag\r\n";
 
     #[test]
-    fn host_candidates_are_replaced_and_others_stay() {
-        let hosts = ["203.0.113.7:8189".parse().unwrap(), "[2001:db8::1]:8189".parse().unwrap()];
-        let rewritten = rewrite(ANSWER, &hosts);
+    fn the_ways_that_there_are_take_the_place_of_the_librarys() {
+        let ways = [
+            ("203.0.113.7:8189", Kind::Host),
+            ("[2001:db8::1]:8189", Kind::Host),
+            ("203.0.113.9:1025", Kind::Reflexive),
+            ("198.51.100.1:50000", Kind::Relayed),
+        ];
+        let rewritten =
+            rewrite(ANSWER, &ways.map(|(address, kind)| Candidate { address: address.parse().unwrap(), kind }));
         let candidates: Vec<&str> = rewritten.lines().filter(|line| line.starts_with("a=candidate:")).collect();
         assert_eq!(
             candidates,
             [
                 "a=candidate:1 1 udp 2130706431 203.0.113.7 8189 typ host",
                 "a=candidate:2 1 udp 2130706175 2001:db8::1 8189 typ host",
-                "a=candidate:3 1 udp 16777215 198.51.100.1 50000 typ relay raddr 192.0.2.2 rport 40003",
+                "a=candidate:3 1 udp 1694498303 203.0.113.9 1025 typ srflx raddr 0.0.0.0 rport 9",
+                "a=candidate:4 1 udp 16776447 198.51.100.1 50000 typ relay raddr 0.0.0.0 rport 9",
             ]
         );
-        let others =
-            |sdp: &str| -> Vec<String> { sdp.split("\r\n").filter(|line| !is_host(line)).map(str::to_owned).collect() };
-        assert_eq!(others(&rewritten).len(), others(ANSWER).len());
+        let others = |sdp: &str| sdp.lines().filter(|line| !line.starts_with("a=candidate:")).count();
+        assert_eq!(others(&rewritten), others(ANSWER));
         assert_eq!(rewritten.matches("\r\n").count(), rewritten.lines().count());
     }
 

@@ -3,37 +3,55 @@
 use std::{
     fmt,
     io::{self, IoSliceMut},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
+    vec,
 };
 
+use cv_core::interface;
+use rtc::shared::ifaces::ifaces;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
-use super::{Port, candidates, common::CommonSocket, inbox::Inbox, table::Member};
+use super::{
+    Port,
+    candidates::{self, Candidate, Kind},
+    common::CommonSocket,
+    inbox::Inbox,
+    relay::Relay,
+    table::Member,
+};
 
 /// Segments that one read may consist of, as far as the library knows: datagrams come one by one, but this sizes
 /// its buffers, and a jumbo frame must fit.
-const READ_SEGMENTS: usize = 6;
+pub(super) const READ_SEGMENTS: usize = 6;
 
 /// A connection's part of the port. Dropping it ends all that leads to the connection.
 pub struct Inlet {
     port: Port,
     member: Member,
     inbox: Arc<Inbox>,
+    /// Its addresses on TURN servers.
+    relays: Arc<[Relay]>,
 }
 
 impl Inlet {
-    pub(super) fn new(port: Port) -> Self {
+    pub(super) fn new(port: Port, relays: Vec<Relay>) -> Self {
         let member = port.shared.next_member.fetch_add(1, Ordering::Relaxed);
         let inbox = Arc::new(Inbox::default());
         port.table().enter(member, inbox.clone());
-        Self { port, member, inbox }
+        Self { port, member, inbox, relays: relays.into() }
     }
 
     /// Makes the sockets for the library.
     pub fn sockets(&self) -> Sockets {
-        Sockets { port: self.port.clone(), inbox: self.inbox.clone() }
+        Sockets { port: self.port.clone(), inbox: self.inbox.clone(), relays: self.relays.clone() }
+    }
+
+    /// Where the library is to bind sockets.
+    pub fn places(&self) -> Places {
+        let relays = self.relays.iter().map(|relay| relay.placeholder).collect();
+        Places { relays, relays_only: self.port.relay_only }
     }
 
     /// Lets those in who hold `answer`, and gives the answer with the port's addresses. To be called for every
@@ -42,14 +60,25 @@ impl Inlet {
         if let Some((ufrag, password)) = candidates::credentials(answer) {
             self.port.table().admit(self.member, ufrag, password);
         }
-        let mut hosts: Vec<SocketAddr> = Vec::new();
-        for ip in self.port.public.iter().copied().chain(self.inbox.locals()) {
-            let address = SocketAddr::new(ip, self.port.number());
-            if !hosts.contains(&address) {
-                hosts.push(address);
+        candidates::rewrite(answer, &self.ways())
+    }
+
+    /// All that leads to the connection, each once.
+    fn ways(&self) -> Vec<Candidate> {
+        let (port, locals) = (&self.port, self.inbox.locals());
+        let direct = !port.relay_only;
+        let hosts = port.public.iter().chain(&locals).filter(|_| direct);
+        let hosts = hosts.map(|ip| (SocketAddr::new(*ip, port.number()), Kind::Host));
+        let reflexive = if direct { port.shared.exchange.reflexive.addresses() } else { Vec::new() };
+        let reflexive = reflexive.into_iter().map(|address| (address, Kind::Reflexive));
+        let relayed = self.relays.iter().map(|relay| (relay.address, Kind::Relayed));
+        let mut ways: Vec<Candidate> = Vec::new();
+        for (address, kind) in hosts.chain(reflexive).chain(relayed) {
+            if !ways.iter().any(|known| known.address == address) {
+                ways.push(Candidate { address, kind });
             }
         }
-        candidates::rewrite(answer, &hosts)
+        ways
     }
 }
 
@@ -68,11 +97,15 @@ impl Drop for Inlet {
 pub struct Sockets {
     port: Port,
     inbox: Arc<Inbox>,
+    relays: Arc<[Relay]>,
 }
 
 impl Sockets {
     /// The socket that stands for `placeholder`, an address of this machine.
     pub(in super::super) fn open(&self, placeholder: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        if let Some(relay) = self.relays.iter().find(|relay| relay.placeholder == placeholder) {
+            return Ok(Arc::new(relay.socket()));
+        }
         let local = placeholder.ip();
         let common = self.port.socket(local).ok_or(io::ErrorKind::AddrNotAvailable)?.clone();
         self.inbox.open(local);
@@ -83,6 +116,31 @@ impl Sockets {
 impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sockets").field("port", &self.port.number()).finish_non_exhaustive()
+    }
+}
+
+/// The addresses that the library is to bind: those of this machine's interfaces that mean something elsewhere, and
+/// those that stand for relays.
+pub struct Places {
+    relays: Vec<SocketAddr>,
+    relays_only: bool,
+}
+
+impl ToSocketAddrs for Places {
+    type Iter = vec::IntoIter<SocketAddr>;
+
+    /// Looked up anew whenever sockets are bound: a network may have changed.
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        let mut places = self.relays.clone();
+        if !self.relays_only {
+            let found = ifaces().unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot list the network interfaces; only this machine will be reached");
+                Vec::new()
+            });
+            let found = found.iter().filter_map(|interface| interface.addr.as_ref()).map(SocketAddr::ip);
+            places.extend(interface::offered(found).into_iter().map(|ip| SocketAddr::new(ip, 0)));
+        }
+        Ok(places.into_iter())
     }
 }
 
@@ -154,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_sent_to_where_the_system_would_refuse() {
         let port = Port::bind(0).unwrap();
-        let inlet = port.inlet();
+        let inlet = port.inlet().await.unwrap();
         let reaches = |local: &str, destination: &str| {
             let placeholder = SocketAddr::new(local.parse().unwrap(), 1);
             let common = port.socket([127, 0, 0, 1].into()).unwrap().clone();
@@ -184,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_gets_the_port_and_its_bearer_gets_in() {
         let port = Port::bind(0).unwrap().with_public(&[[203, 0, 113, 7].into()]);
-        let inlet = port.inlet();
+        let inlet = port.inlet().await.unwrap();
         inlet.sockets().open(([127, 0, 0, 1], 40_000).into()).unwrap();
         let answer = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\na=ice-ufrag:frag\r\na=ice-pwd:word\r\n\
             a=candidate:1 1 udp 1 127.0.0.1 40000 typ host\r\n";

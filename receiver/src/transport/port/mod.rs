@@ -13,22 +13,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cv_core::ice_server::IceServer;
+use futures_util::future::join_all;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::task::JoinSet;
 use webrtc::runtime::{BATCH_SIZE, RecvMeta};
 
 use self::{
     common::CommonSocket,
+    reflexive::Reflexive,
+    relay::Relay,
     table::{Fate, Table},
 };
 
-pub use self::inlet::{Inlet, Sockets};
+pub use self::inlet::{Inlet, Places, Sockets};
 use crate::metrics::METRICS;
 
 mod candidates;
 mod common;
 mod inbox;
 mod inlet;
+mod reflexive;
+mod relay;
 mod stun;
 mod table;
 
@@ -50,7 +56,18 @@ pub struct Port {
     shared: Arc<Shared>,
     /// Where peers elsewhere reach it.
     public: Arc<[IpAddr]>,
+    /// Who gives each connection an address of its own.
+    turn_servers: Arc<[IceServer]>,
+    /// Nobody is told another address than such.
+    relay_only: bool,
+    /// Ended with the port.
+    _asking: Arc<JoinSet<()>>,
 }
+
+/// Only relays may be used, and there is none.
+#[derive(Debug, thiserror::Error)]
+#[error("no TURN server gives this receiver an address (--relay-only); its log says why")]
+pub struct NoRelay;
 
 struct Shared {
     number: u16,
@@ -68,6 +85,7 @@ struct Shared {
 struct Exchange {
     /// Locked for one batch of datagrams or one look-up, hence a plain mutex.
     table: Mutex<Table>,
+    reflexive: Arc<Reflexive>,
 }
 
 impl Port {
@@ -83,7 +101,13 @@ impl Port {
             readers.spawn(read(socket.clone(), exchange.clone()));
         }
         let shared = Shared { number, v4, v6, exchange, next_member: AtomicU64::new(1), _readers: readers };
-        Ok(Self { shared: Arc::new(shared), public: Arc::default() })
+        Ok(Self {
+            shared: Arc::new(shared),
+            public: Arc::default(),
+            turn_servers: Arc::default(),
+            relay_only: false,
+            _asking: Arc::default(),
+        })
     }
 
     /// The port as it is known outside, where a NAT passes it on: answers name these addresses first.
@@ -92,14 +116,43 @@ impl Port {
         Self { public: addresses.into(), ..self }
     }
 
+    /// The port with helpers: STUN servers are asked how they see it, TURN servers for an address for each connection.
+    #[must_use]
+    pub fn with_servers(self, servers: &[IceServer], relay_only: bool) -> Self {
+        let (turn, stun): (Vec<_>, Vec<_>) = servers.iter().cloned().partition(|server| server.credentials.is_some());
+        let mut asking = JoinSet::new();
+        for server in stun.into_iter().filter(|_| !relay_only) {
+            for (socket, v6) in [(Some(&self.shared.v4), false), (self.shared.v6.as_ref(), true)] {
+                let Some(socket) = socket.cloned() else { continue };
+                asking.spawn(reflexive::ask(server.clone(), socket, v6, self.shared.exchange.reflexive.clone()));
+            }
+        }
+        Self { turn_servers: turn.into(), relay_only, _asking: Arc::new(asking), ..self }
+    }
+
     /// Its number.
     pub fn number(&self) -> u16 {
         self.shared.number
     }
 
-    /// A new connection's part of the port.
-    pub fn inlet(&self) -> Inlet {
-        Inlet::new(self.clone())
+    /// A new connection's part of the port, with its addresses on TURN servers.
+    ///
+    /// # Errors
+    /// If only those may be used, and no server gives one.
+    pub async fn inlet(&self) -> Result<Inlet, NoRelay> {
+        let asked = self.turn_servers.iter().filter_map(|server| {
+            let credentials = server.credentials.as_ref()?;
+            Some(async move {
+                let allocated = Relay::allocate(server, credentials).await;
+                let failed = |error| tracing::warn!(event = "turn-failed", "no address on {}: {error}", server.url());
+                allocated.map_err(failed).ok()
+            })
+        });
+        let relays: Vec<Relay> = join_all(asked).await.into_iter().flatten().collect();
+        if self.relay_only && relays.is_empty() {
+            return Err(NoRelay);
+        }
+        Ok(Inlet::new(self.clone(), relays))
     }
 
     fn socket(&self, local: IpAddr) -> Option<&Arc<CommonSocket>> {
@@ -190,10 +243,50 @@ impl Exchange {
                 match table.deliver(datagram, meta.addr, meta.dst_ip, now) {
                     Fate::Delivered(reader) => readers.extend(reader),
                     Fate::Full => dropped.overflow.add(1),
+                    Fate::Unknown if self.reflexive.hear(datagram, meta.addr) => {}
                     Fate::Unknown => dropped.unknown.add(1),
                     Fate::Refused => dropped.refused.add(1),
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtc::stun::{
+        message::{BINDING_SUCCESS, Message},
+        xoraddr::XorMappedAddress,
+    };
+    use tokio::net::UdpSocket as Server;
+
+    use super::*;
+
+    /// Answers one STUN request as if it came from `outside`.
+    async fn tell(server: &Server, outside: SocketAddr) {
+        let mut buf = [0; 512];
+        let (length, from) = server.recv_from(&mut buf).await.unwrap();
+        let mut asked = Message { raw: buf[..length].to_vec(), ..Message::default() };
+        asked.decode().unwrap();
+        let mapped = XorMappedAddress { ip: outside.ip(), port: outside.port() };
+        let mut answer = Message::new();
+        answer.build(&[Box::new(asked.transaction_id), Box::new(BINDING_SUCCESS), Box::new(mapped)]).unwrap();
+        server.send_to(&answer.raw, from).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_stun_server_says_of_the_port_stands_in_answers() {
+        let server = Server::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("stun:{}", server.local_addr().unwrap());
+        let port = Port::bind(0).unwrap().with_servers(&[url.parse().unwrap()], false);
+        let inlet = port.inlet().await.unwrap();
+        tell(&server, ([203, 0, 113, 7], 40_000).into()).await;
+        let answer = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\na=candidate:1 1 udp 1 127.0.0.1 40000 typ host\r\n";
+        let told = async {
+            while !inlet.publish(answer).contains(" 203.0.113.7 40000 typ srflx ") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
     }
 }
