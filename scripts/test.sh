@@ -113,7 +113,11 @@ if [ -n "$quick" ]; then
     exit 0
 fi
 check 'programs for the tests' cargo build --locked --workspace --bins --quiet
+CV_SKIPPED=$(mktemp)
+export CV_SKIPPED
 check tests cargo nextest run --locked --workspace
+sort -u "$CV_SKIPPED" >&2
+rm -f "$CV_SKIPPED"
 check 'examples in the documentation' cargo test --locked --workspace --doc --quiet
 # Private items, too: the documentation is for whoever changes the code.
 check documentation env RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --workspace --no-deps --document-private-items --quiet

@@ -2,7 +2,9 @@
 //!
 //! Both programs take them as `URL[,USER,PASSWORD]`; a receiver hands its own on in `Link` headers (RFC 9725, 4.6).
 
-use std::{fmt, str::FromStr};
+use std::{ffi::OsStr, fmt, str::FromStr};
+
+use clap::{Arg, Command, builder::TypedValueParser, error::ErrorKind};
 
 /// Where STUN and TURN servers listen if nothing else is said (RFC 7064, RFC 7065).
 const DEFAULT_PORT: u16 = 3478;
@@ -135,6 +137,20 @@ impl FromStr for IceServer {
             }
         };
         Self::new(url, credentials)
+    }
+}
+
+/// Reads servers from a command line or the environment without printing what it cannot read: a password may be in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Parser;
+
+impl TypedValueParser for Parser {
+    type Value = IceServer;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<IceServer, clap::Error> {
+        let read = value.to_str().ok_or(IceServerError::Malformed).and_then(str::parse);
+        let mut command = command.clone();
+        read.map_err(|problem| command.error(ErrorKind::ValueValidation, format!("--ice-server: {problem}")))
     }
 }
 

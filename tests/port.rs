@@ -182,8 +182,13 @@ fn a_media_port_that_is_taken_is_told() {
 
 #[test]
 fn the_usual_media_port_gives_way_with_a_word() {
-    // Either this takes it, or somebody else has it already.
-    let taken = UdpSocket::bind("0.0.0.0:8189");
+    // Another test's receiver may have it for a while.
+    let taken = loop {
+        match UdpSocket::bind("0.0.0.0:8189") {
+            Ok(taken) => break taken,
+            Err(_taken) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
     let mut command = program::command("cv-receiver");
     command.args(["--listen", "127.0.0.1:0"]);
     let receiver = Receiver::from(Program::start(command));

@@ -84,6 +84,8 @@ fn without_a_relay_where_nothing_else_may_be_used_either_side_says_so() {
     let Some(turn) = Turn::start() else { return };
     let wrong = turn.server_for("camera", "guess");
     let receiver = Receiver::start(&[]);
+    let typed = send(&receiver.url(), &["--ice-server", "turns:127.0.0.1,camera,guess"]).expect(2).says("plain UDP");
+    assert!(!typed.stderr.contains("guess"), "{}", typed.stderr);
     send(&receiver.url(), &["--relay-only"]).expect(2).says("--ice-server");
     let refused = send(&receiver.url(), &["--relay-only", "--ice-server", &wrong]).expect(1);
     assert!(refused.stderr.contains("--relay-only finds no relay"), "{}", refused.stderr);

@@ -7,7 +7,10 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
-use cv_core::{ice_server::IceServer, logging};
+use cv_core::{
+    ice_server::{self, IceServer},
+    logging,
+};
 
 use crate::{analysis::Definitions, web::tokens::Token};
 
@@ -98,7 +101,7 @@ pub struct Serve {
         env = "CV_ICE_SERVERS",
         hide_env_values = true,
         value_delimiter = ' ',
-        value_name = "URL"
+        value_name = "URL", value_parser = ice_server::Parser
     )]
     pub ice_servers: Vec<IceServer>,
     /// Take media over TURN servers only.

@@ -3,7 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, ValueEnum};
-use cv_core::{geometry::Size, ice_server::IceServer, logging, session_id::SessionId, whip::Mode};
+use cv_core::{
+    geometry::Size,
+    ice_server::{self, IceServer},
+    logging,
+    session_id::SessionId,
+    whip::Mode,
+};
 use reqwest::Url;
 
 use crate::{
@@ -111,7 +117,7 @@ pub struct TargetArgs {
         env = "CV_ICE_SERVERS",
         hide_env_values = true,
         value_delimiter = ' ',
-        value_name = "URL"
+        value_name = "URL", value_parser = ice_server::Parser
     )]
     pub ice_servers: Vec<IceServer>,
     /// Send over a TURN server only.
@@ -144,7 +150,7 @@ pub struct StreamArgs {
     #[arg(long, value_name = "KBIT", value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub bitrate: Option<u32>,
     /// Seconds from one keyframe to the next.
-    #[arg(long, default_value = "2", value_name = "S", value_parser = seconds)]
+    #[arg(long, default_value = "2", value_name = "S", value_parser = gop)]
     pub gop: Duration,
     /// live: the newest picture wins. every-frame: nothing is left out [default: live for a camera, else every-frame].
     #[arg(long)]
@@ -311,6 +317,11 @@ fn share(text: &str) -> Result<f64, String> {
 
 fn fps(text: &str) -> Result<f64, String> {
     number(text, 0.01, 1000.0, "a rate")
+}
+
+/// What a new connection has to be given again reaches back to a keyframe, so they are never far apart.
+fn gop(text: &str) -> Result<Duration, String> {
+    number(text, 0.0, 60.0, "a number of seconds").map(Duration::from_secs_f64)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

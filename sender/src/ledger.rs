@@ -68,6 +68,8 @@ impl Ledger {
         if last < self.next {
             return false;
         }
+        // Lines come in order, so what was passed over will not come any more.
+        self.gaps = self.gaps.saturating_add(first.saturating_sub(self.next));
         match heard.kind.as_ref() {
             "result" => {
                 self.results += 1;

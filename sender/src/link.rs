@@ -16,9 +16,9 @@ use crate::{
     cli::Results,
     results,
     transport::{
+        feedback::Feedback,
         ice::Ice,
         peer::{self, Event, Peer},
-        publish::Feedback,
         whip::{self, Endpoint, Query},
     },
 };

@@ -6,16 +6,19 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, atomic::Ordering},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use cv_core::{access_unit::AccessUnit, timestamp::Timestamp, whip::Mode};
 
-use crate::transport::{peer::Publisher, publish::Feedback};
+use crate::transport::{feedback::Feedback, peer::Publisher};
 
 /// Pictures in flight at most in every-frame mode: enough to keep the encoder, the network and the
 /// receiver busy at once, few enough that nothing piles up anywhere.
 pub const WINDOW: u64 = 8;
+
+/// Milliseconds that what waits to be sent may take before more is added to it, where nothing is ever left out.
+const MOST_BACKLOG: u32 = 500;
 
 /// One access unit with what the transport needs to know.
 #[derive(Clone, Debug)]
@@ -145,7 +148,26 @@ impl Outlet {
             }
             let again: Vec<Sent> = state.retained.iter().cloned().collect();
             drop(state);
-            again.into_iter().for_each(|sent| publish(&publisher, sent));
+            self.publish_again(&publisher, again);
+        }
+    }
+
+    /// Gives a new connection what the old one lost, no faster than it leaves.
+    fn publish_again(&self, publisher: &Publisher, again: Vec<Sent>) {
+        for sent in again {
+            self.let_packets_leave();
+            if !self.lock().has_way() {
+                return;
+            }
+            publish(publisher, sent);
+        }
+    }
+
+    /// Waits while much waits to be sent already, as long as that may change.
+    pub fn let_packets_leave(&self) {
+        let waits = || self.shared.feedback.backlog.load(Ordering::Relaxed) > MOST_BACKLOG;
+        while waits() && self.lock().has_way() {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -190,7 +212,7 @@ impl Outlet {
         state.publisher = Some(publisher.clone());
         let again: Vec<Sent> = state.retained.iter().cloned().collect();
         drop(state);
-        again.into_iter().for_each(|sent| publish(&publisher, sent));
+        self.publish_again(&publisher, again);
         Turn::Go
     }
 
@@ -207,6 +229,11 @@ impl Shared {
 }
 
 impl State {
+    /// Whether a connection is there, and not about to give way to another one.
+    fn has_way(&self) -> bool {
+        !self.closed && self.pending.is_none() && self.publisher.is_some()
+    }
+
     /// Lets go of units that no new connection would need: those before the keyframe at or before the
     /// last answered picture. That picture is decoded again, too: motion is measured against it.
     fn forget_answered(&mut self) {

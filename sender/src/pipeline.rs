@@ -27,11 +27,8 @@ use crate::{
         self, Source,
         pace::{Pace, Schedule},
     },
-    transport::publish::Feedback,
+    transport::feedback::Feedback,
 };
-
-/// Milliseconds of packets that wait at most before the next picture of an every-frame stream is encoded.
-const MOST_BACKLOG: u32 = 500;
 
 /// What the encoder is asked for, apart from what pictures tell by themselves.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +189,10 @@ struct EncodeStage {
 impl EncodeStage {
     fn run(&mut self, frames: &mailbox::Receiver<Frame>) -> Result<(), Error> {
         loop {
-            self.let_packets_leave();
+            // Where nobody answers there is no credit: what waits to be sent slows the encoder down.
+            if self.mode == Mode::EveryFrame {
+                self.outlet.let_packets_leave();
+            }
             let turn = self.outlet.turn();
             if turn == Turn::End {
                 return Ok(());
@@ -202,14 +202,6 @@ impl EncodeStage {
             if turn != Turn::Skip {
                 self.encode(frame, turn == Turn::Anew)?;
             }
-        }
-    }
-
-    /// Where every frame counts and nobody answers there is no credit: what waits to be sent slows the encoder down.
-    fn let_packets_leave(&self) {
-        let waits = || self.feedback.backlog.load(Ordering::Relaxed) > MOST_BACKLOG;
-        while self.mode == Mode::EveryFrame && waits() && !self.outlet.is_closed() {
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -229,7 +221,11 @@ impl EncodeStage {
         let keyframe = wanted && self.mode == Mode::Live;
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         if let Some(bitrate) = bitrate {
-            encoder.set_bitrate(bitrate);
+            if !encoder.set_bitrate(bitrate)
+                && let Some(rate) = &mut self.rate
+            {
+                rate.unheard();
+            }
         }
         if keyframe {
             encoder.request_keyframe();

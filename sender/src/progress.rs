@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::{ledger::Ledger, transport::publish::Feedback};
+use crate::{ledger::Ledger, transport::feedback::Feedback};
 
 /// How often the bar is drawn anew.
 pub const INTERVAL: Duration = Duration::from_millis(200);

@@ -10,7 +10,7 @@ use std::{
 
 use cv_core::geometry::Size;
 
-use crate::transport::publish::Feedback;
+use crate::transport::feedback::Feedback;
 
 /// What the encoder may take of the path's rate: the rest is for headers and for what is sent again.
 const SHARE: f64 = 0.85;
@@ -85,6 +85,11 @@ impl RateControl {
         Duration::from_millis(self.feedback.backlog.load(Ordering::Relaxed).into())
     }
 
+    /// The encoder did not do as it was told last: it is new, and has its first bitrate.
+    pub fn unheard(&mut self) {
+        (self.told, self.changed) = (self.ceiling, None);
+    }
+
     fn change(&mut self, now: Instant, bitrate: f64) -> Option<u32> {
         let bitrate = bitrate.min(self.ceiling);
         let rested = self.changed.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
@@ -118,6 +123,16 @@ mod tests {
             }
         }
         encoded
+    }
+
+    #[test]
+    fn an_encoder_that_did_not_hear_is_told_again() {
+        let mut control = control(1_000_000).0;
+        let now = Instant::now();
+        assert_eq!(control.decide(now), Verdict::Encode(Some(850_000)));
+        control.unheard();
+        assert_eq!(control.decide(now), Verdict::Encode(Some(850_000)));
+        assert_eq!(control.decide(now), Verdict::Encode(None));
     }
 
     #[test]

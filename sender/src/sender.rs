@@ -7,11 +7,13 @@
 //! | source → encoder | pictures | 1 | the waiting one is replaced | the source waits | gap `busy` |
 //! | encoder → network | access units | 256 | the encoder waits | credit: 8 pictures in flight | |
 //! | packetizer → socket | packets | 8192 | from 100 ms on pictures are left out | from 500 ms on the encoder waits | gap `busy` |
+//! | unanswered pictures | for a new connection | from a keyframe on, at most `--gop` and 8 | | credit keeps it from filling | |
 //! | sent packets | for retransmission | 4096 | the oldest is forgotten | the same; credit keeps it from filling | |
 //! | network → results | lines | 64 | SCTP slows the receiver down | the same | gap `slow-reader` |
 //! | results → writer | lines | 1024 | reading waits | reading waits | |
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -30,7 +32,7 @@ use crate::{
     expect::{Expectation, Recording},
     framing::Framing,
     ledger::{Heard, Ledger},
-    link::{Dialer, Link, Recovered},
+    link::{Dialer, Link, Recovered, Unrecovered},
     outlet::Outlet,
     output::{self, Output},
     pipeline::{self, Capture, Encoding, Pipeline},
@@ -38,9 +40,9 @@ use crate::{
     source::{Source, selection::Selected},
     summary::{Latency, Summary, round},
     transport::{
+        feedback::Feedback,
         ice::Ice,
         peer::Event,
-        publish::Feedback,
         whip::{self, Endpoint},
     },
 };
@@ -55,6 +57,9 @@ const END_LIMIT: Duration = Duration::from_secs(15);
 const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 /// Without answers nobody tells that the last packets arrived.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long an attempt to go on may still take once the program is to stop.
+const LAST_ATTEMPT: Duration = Duration::from_secs(3);
+
 /// A run: everything between the command line and the exit status.
 pub struct Sender {
     cli: Cli,
@@ -267,7 +272,7 @@ impl Sender {
     }
 
     /// Tries to go on after a break, for as long as --reconnect says; `false` if the program is to stop instead.
-    async fn recover(&mut self, link: &mut Link, broken: &Event, pipeline: &Pipeline) -> Result<bool> {
+    async fn recover(&mut self, link: &mut Link, broken: &Event, pipeline: &mut Pipeline) -> Result<bool> {
         let (gone, reason) = match broken {
             Event::Lost(reason) => (true, *reason),
             _ => (false, "nothing comes through any more"),
@@ -282,12 +287,7 @@ impl Sender {
         if gone {
             self.outlet.disconnect();
         }
-        let mut stop = self.stop.clone();
-        let recovered = tokio::select! {
-            biased;
-            () = stop.raised() => return Ok(false),
-            recovered = self.dialer.recover(link, gone, answered) => recovered,
-        };
+        let Some(recovered) = self.recovered(link, gone, pipeline).await else { return Ok(false) };
         match recovered {
             Ok(Recovered::Same) => tracing::info!("the connection works again"),
             Ok(Recovered::New) => {
@@ -298,6 +298,23 @@ impl Sender {
         }
         (self.heard, self.closed) = (Instant::now(), false);
         Ok(true)
+    }
+
+    /// What trying came to; `None` if the program is to stop instead.
+    async fn recovered(
+        &mut self,
+        link: &mut Link,
+        gone: bool,
+        pipeline: &mut Pipeline,
+    ) -> Option<Result<Recovered, Unrecovered>> {
+        let mut recovering = pin!(self.dialer.recover(link, gone, self.ledger.next()));
+        tokio::select! {
+            biased;
+            recovered = &mut recovering => return Some(recovered),
+            () = self.stop.raised() => pipeline.halt(),
+        }
+        // An answer under way is waited for: a session that nobody says goodbye to lingers at the receiver.
+        tokio::time::timeout(LAST_ATTEMPT, recovering).await.ok()
     }
 
     /// Ends the session and hears its last lines.
@@ -321,6 +338,8 @@ impl Sender {
         }
         match deleted.await {
             Ok(Ok(())) => {}
+            // Somebody else ended it, or it timed out: it is over as it should be.
+            Ok(Err(error)) if error.is_gone() => tracing::debug!("the session was over already"),
             Ok(Err(error)) => tracing::warn!("the session may go on at the receiver until it notices: {error}"),
             Err(panic) => tracing::error!(%panic, "ending the session"),
         }

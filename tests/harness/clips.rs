@@ -34,7 +34,15 @@ pub fn probe(path: &Path) -> Option<Vec<f64>> {
     Some(text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect())
 }
 
-/// Says loudly that something is not tested.
+/// Says loudly that something is not tested; also in the file that `CV_SKIPPED` names, because who runs the tests shows
+/// nothing of those that pass.
+///
+/// # Panics
+/// If that file cannot be written.
 pub fn skipped(why: &str) {
     drop(writeln!(std::io::stderr(), "SKIPPED: {why}"));
+    if let Some(path) = std::env::var_os("CV_SKIPPED") {
+        let list = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        list.and_then(|mut list| writeln!(list, "SKIPPED: {why}")).expect("the list of skipped tests can be written");
+    }
 }

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::http;
@@ -40,6 +40,8 @@ impl Request {
 pub enum Reply {
     /// It goes to the receiver, whose answer goes back.
     Pass,
+    /// The same, but the answer comes this much later.
+    PassAfter(Duration),
     /// The same, but the answer gets another status.
     PassAs(u16),
     /// This status, with these header fields and this body.
@@ -149,6 +151,11 @@ impl Shared {
         };
         let (status, fields, body) = match reply {
             Reply::Pass => self.ask(&request),
+            Reply::PassAfter(pause) => {
+                let answer = self.ask(&request);
+                thread::sleep(pause);
+                answer
+            }
             Reply::PassAs(status) => {
                 let (_, fields, body) = self.ask(&request);
                 (status, fields, body)

@@ -141,6 +141,8 @@ pub struct DroppedDatagrams {
     pub refused: Counter,
     /// For connections that did not keep up.
     pub overflow: Counter,
+    /// On their way out, for relays that did not keep up.
+    pub relay: Counter,
 }
 
 /// Pictures by what became of them: the totals of all sessions there ever were.
@@ -361,6 +363,7 @@ impl Metrics {
                 unknown: Counter::new(),
                 refused: Counter::new(),
                 overflow: Counter::new(),
+                relay: Counter::new(),
             },
         }
     }

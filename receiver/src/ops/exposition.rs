@@ -142,6 +142,7 @@ fn network(page: &mut Page<'_>) -> Result<(), Error> {
             ("unknown", dropped.unknown.value()),
             ("refused", dropped.refused.value()),
             ("overflow", dropped.overflow.value()),
+            ("relay", dropped.relay.value()),
         ],
     )?;
     page.counter("cv_receiver_rtp_payload_bytes", "Bytes of pictures received", &packets.bytes)?;

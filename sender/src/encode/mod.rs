@@ -99,11 +99,9 @@ impl Encoder {
         self.until_keyframe = 0;
     }
 
-    /// Aims at `bitrate` bits a second from the next picture on.
-    pub fn set_bitrate(&mut self, bitrate: u32) {
-        if !self.engine.set_bitrate(bitrate) {
-            tracing::debug!(bitrate, "the encoder keeps its bitrate");
-        }
+    /// Aims at `bitrate` bits a second from the next picture on; `false` before the first one.
+    pub fn set_bitrate(&mut self, bitrate: u32) -> bool {
+        self.engine.set_bitrate(bitrate)
     }
 
     /// Encodes `frame`, whose picture has the size of the options; `skipped` pictures just before it were left out.

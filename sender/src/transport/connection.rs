@@ -36,6 +36,10 @@ use super::{
 /// The offer's payload type for H.264.
 pub(super) const PAYLOAD_TYPE: u8 = 102;
 
+/// How long paths without a relay on either side have the first word; the default of two seconds is most of what a
+/// person waits.
+const RELAY_WAIT: Duration = Duration::from_millis(500);
+
 pub(super) struct Handler {
     pub(super) state: watch::Sender<RTCPeerConnectionState>,
     pub(super) gathered: Arc<Notify>,
@@ -71,7 +75,7 @@ pub(super) async fn build(
         )?;
     }
     // Held back, a relay gives better paths time to be found; where it is the only one, that is time lost.
-    let relay_wait = ice.relay_only.then_some(Duration::ZERO);
+    let relay_wait = if ice.relay_only { Duration::ZERO } else { RELAY_WAIT };
     let settings = SettingEngineBuilder::new()
         .with_include_loopback_candidate(true)
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
@@ -79,7 +83,7 @@ pub(super) async fn build(
         .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))
         // A restart is for a network that has changed, so it looks at the addresses there are then.
         .with_discard_local_candidates_during_ice_restart(true)
-        .with_relay_acceptance_min_wait(relay_wait)
+        .with_relay_acceptance_min_wait(Some(relay_wait))
         .with_ice_timeouts(Some(Duration::from_secs(3)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
         .build();
     let building = PeerConnectionBuilder::new()

@@ -153,13 +153,15 @@ impl Estimator {
         }
     }
 
-    /// Goes on after an outage at the rate from before it.
+    /// Goes on after an outage at the rate from before it. The path may be another, and longer: its delays say nothing
+    /// of the one before.
     pub(super) fn resume(&mut self, now: i64) {
+        self.hold = now + self.settling();
+        (self.delay, self.round_trip) = (Least::default(), Least::default());
         self.recent.clear();
         self.train = Train::default();
         self.losses = Losses { inherent: self.losses.inherent, ..Losses::default() };
         self.queued = 0;
-        self.hold = now + self.settling();
         self.evaluated = Some(now);
     }
 

@@ -17,6 +17,8 @@ pub struct History<T> {
 struct Sent<T> {
     sequence: u16,
     packet: T,
+    /// It waits to be sent again.
+    waiting: bool,
     resent: Option<Instant>,
 }
 
@@ -36,7 +38,7 @@ impl<T> History<T> {
     /// Remembers a packet that is being sent for the first time, in place of the oldest one.
     pub fn insert(&mut self, sequence: u16, packet: T) {
         let slot = self.slot(sequence);
-        self.slots[slot] = Some(Sent { sequence, packet, resent: None });
+        self.slots[slot] = Some(Sent { sequence, packet, waiting: false, resent: None });
     }
 
     /// The packet with this sequence number, if it is still known.
@@ -45,15 +47,26 @@ impl<T> History<T> {
         (sent.sequence == sequence).then_some(&sent.packet)
     }
 
-    /// The packet to send again at `now`; `None` if it is not known any more or was sent again just before.
+    /// The packet to send again at `now`; `None` if it is not known any more, was sent again just before, or waits for
+    /// that already: [`Self::resent`] says that it did.
     pub fn resend(&mut self, sequence: u16, now: Instant) -> Option<&T> {
         let slot = self.slot(sequence);
         let sent = self.slots[slot].as_mut().filter(|sent| sent.sequence == sequence)?;
         if sent.resent.is_some_and(|last| now.saturating_duration_since(last) < self.min_interval) {
             return None;
         }
-        sent.resent = Some(now);
+        if std::mem::replace(&mut sent.waiting, true) {
+            return None;
+        }
         Some(&sent.packet)
+    }
+
+    /// Notes that a packet was sent again at `now`.
+    pub fn resent(&mut self, sequence: u16, now: Instant) {
+        let slot = self.slot(sequence);
+        if let Some(sent) = self.slots[slot].as_mut().filter(|sent| sent.sequence == sequence) {
+            (sent.waiting, sent.resent) = (false, Some(now));
+        }
     }
 
     fn slot(&self, sequence: u16) -> usize {
@@ -86,6 +99,8 @@ mod tests {
         let mut history = History::new(5, INTERVAL);
         history.insert(7, "packet");
         assert_eq!(history.resend(7, start), Some(&"packet"));
+        assert_eq!(history.resend(7, start + 2 * INTERVAL), None, "it waits still");
+        history.resent(7, start);
         assert_eq!(history.resend(7, start + INTERVAL / 2), None);
         assert_eq!(history.resend(7, start + INTERVAL), Some(&"packet"));
         assert_eq!(history.resend(8, start), None);

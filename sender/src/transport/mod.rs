@@ -2,6 +2,7 @@
 
 mod connection;
 mod estimate;
+pub mod feedback;
 mod fragment;
 pub mod history;
 pub mod ice;

@@ -18,9 +18,10 @@ use webrtc::{
 
 use super::{
     connection::{self, Handler, PAYLOAD_TYPE},
+    feedback::Feedback,
     fragment::Fragment,
     ice::Ice,
-    publish::{Feedback, Publish, StreamId, carrier},
+    publish::{Publish, StreamId, carrier},
     whip::{self, Created, Endpoint, Query},
 };
 
@@ -29,7 +30,8 @@ const GATHERING_LIMIT: Duration = Duration::from_secs(1);
 /// Those that servers elsewhere have to be asked for take a few round trips.
 const ASKING_LIMIT: Duration = Duration::from_secs(3);
 /// How long a direct path is looked for before the servers that the receiver names are asked for another one.
-const DIRECT_LIMIT: Duration = Duration::from_secs(2);
+/// More than a relay candidate of the receiver's own needs, and a handshake over a round trip of half a second.
+const DIRECT_LIMIT: Duration = Duration::from_secs(4);
 /// How long ending a session that never came up may take.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// Why there is no connection.
@@ -225,7 +227,7 @@ impl Peer {
     /// path is found soon.
     async fn come_up(&mut self, endpoint: &Endpoint, timeout: Duration, deadline: Instant) -> Result<(), Error> {
         let ice = self.ice.or_offered(&self.created.ice_servers);
-        let named = ice.servers.len() > self.ice.servers.len();
+        let named = ice.servers.len() > self.ice.servers.len() && self.created.session.is_some();
         let direct = if named { deadline.min(Instant::now() + DIRECT_LIMIT) } else { deadline };
         let waited = wait_connected(&mut self.states, direct, endpoint, timeout).await;
         match self.created.session.clone() {
@@ -253,12 +255,12 @@ impl Peer {
     /// If the server refuses, or no path is found within `limit`. The connection is of no use then.
     pub async fn restart(&mut self, endpoint: &Endpoint, session: &Url, limit: Duration) -> Result<(), Error> {
         let internal = |error: webrtc::error::Error| Error::Internal(error.to_string());
-        let deadline = Instant::now() + limit;
         // What an earlier gathering came to late does not count for this one.
         tokio::time::timeout(Duration::ZERO, self.gathered.notified()).await.ok();
         let offer = self.connection.create_offer(Some(RTCOfferOptions { ice_restart: true })).await;
         self.connection.set_local_description(offer.map_err(internal)?).await.map_err(internal)?;
         wait_gathered(&self.gathered, &self.ice).await;
+        let deadline = Instant::now() + limit;
         let local = self.connection.local_description().await.map(|local| local.sdp).unwrap_or_default();
         check_relayed(&self.ice, &local)?;
         let fragment = Fragment::parse(&local).map(|fragment| fragment.restarting(&local));

@@ -8,10 +8,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -32,6 +29,7 @@ use rtc::{
 
 use super::{
     estimate::{self, Estimator},
+    feedback::{Feedback, Share},
     history::History,
     pacer::{Pacer, Released},
     packetize::Packetizer,
@@ -56,31 +54,6 @@ const PROBE_LIMIT: Duration = Duration::from_millis(250);
 const OUTAGE: Duration = Duration::from_millis(500);
 /// Bytes of a packet beside its payload: RTP with extensions, SRTP's tag, UDP and IP.
 const OVERHEAD: usize = 12 + 12 + 10 + 8 + 20;
-
-/// What the receiver's feedback says, and what was sent. Shared between the network task and the encoder.
-#[derive(Debug, Default)]
-pub struct Feedback {
-    /// The receiver needs a keyframe; whoever makes one clears it.
-    pub keyframe_wanted: AtomicBool,
-    /// Pictures sent that have no answer yet.
-    pub unanswered: AtomicU64,
-    /// Packets sent, retransmissions included.
-    pub packets: AtomicU64,
-    /// Their payload bytes.
-    pub bytes: AtomicU64,
-    /// Packets sent again because the receiver asked for them.
-    pub resent: AtomicU64,
-    /// Packets that the receiver reports as lost on the way, repaired or not.
-    pub lost: AtomicU32,
-    /// Bits a second that the path takes; 0 while nothing is known of it.
-    pub rate: AtomicU64,
-    /// Milliseconds that the packets which wait to be sent will take.
-    pub backlog: AtomicU32,
-    /// Nothing is heard of what was sent.
-    pub out: AtomicBool,
-    /// Pictures that found too many packets waiting.
-    pub refused: AtomicU64,
-}
 
 /// What identifies the stream on the wire.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +81,7 @@ pub(super) fn carrier(stream: StreamId, timestamp: u32, access_unit: Bytes, capt
 
 pub(super) struct Publish {
     stream: StreamId,
-    feedback: Arc<Feedback>,
+    feedback: Share,
     packetizer: Packetizer,
     sequence: u16,
     history: History<rtp::Packet>,
@@ -129,13 +102,9 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn new(stream: StreamId, feedback: Arc<Feedback>) -> Self {
-        // What another connection left behind.
-        feedback.rate.store(0, Ordering::Relaxed);
-        feedback.backlog.store(0, Ordering::Relaxed);
-        feedback.out.store(false, Ordering::Relaxed);
         Self {
             stream,
-            feedback,
+            feedback: Share::begin(feedback),
             packetizer: Packetizer::new(MAX_PAYLOAD),
             sequence: stream.first_sequence,
             history: History::new(HISTORY, RESEND_INTERVAL),
@@ -155,8 +124,7 @@ impl Publish {
     /// Puts the real packets in the place of a carrier.
     fn unpack(&mut self, now: Instant, carrier: &rtp::Packet) {
         if self.pacer.len() >= WAITING {
-            self.feedback.refused.fetch_add(1, Ordering::Relaxed);
-            self.feedback.keyframe_wanted.store(true, Ordering::Relaxed);
+            self.feedback.refuse();
             return;
         }
         let Some((capture_time, access_unit)) = carrier.payload.split_at_checked(8) else { return };
@@ -193,16 +161,14 @@ impl Publish {
         if sent {
             self.probe = Some((now + self.probe_after(), self.probe_after()));
         }
-        let backlog = self.pacer.backlog().as_millis() as u32;
-        self.feedback.backlog.store(backlog, Ordering::Relaxed);
+        self.feedback.set_backlog(self.pacer.backlog());
     }
 
     fn transmit(&mut self, now: Instant, released: Released<rtp::Packet>) {
         let Released { mut packet, bytes, again } = released;
-        self.feedback.packets.fetch_add(1, Ordering::Relaxed);
-        self.feedback.bytes.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
+        self.feedback.add_sent(packet.payload.len(), again);
         if again {
-            self.feedback.resent.fetch_add(1, Ordering::Relaxed);
+            self.history.resent(packet.header.sequence_number, now);
         } else {
             self.history.insert(packet.header.sequence_number, packet.clone());
             self.last = Some(packet.clone());
@@ -237,11 +203,11 @@ impl Publish {
             } else if let Some(feedback) = packet.downcast_ref::<TransportLayerCc>() {
                 self.hear_arrivals(now, feedback);
             } else if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
-                self.feedback.keyframe_wanted.store(true, Ordering::Relaxed);
+                self.feedback.want_keyframe();
             } else if let Some(report) = packet.downcast_ref::<ReceiverReport>()
                 && let Some(ours) = report.reports.iter().find(|block| block.ssrc == self.stream.ssrc)
             {
-                self.feedback.lost.store(ours.total_lost & 0x7f_ffff, Ordering::Relaxed);
+                self.feedback.set_lost(ours.total_lost);
                 self.hear_report(now, ours);
             }
         }
@@ -252,11 +218,11 @@ impl Publish {
         let arrivals = self.log.read(feedback);
         let micros = self.log.micros(now);
         if !arrivals.is_empty() && std::mem::take(&mut self.out) {
-            self.feedback.out.store(false, Ordering::Relaxed);
+            self.feedback.set_out(false);
             self.log.forgive();
             self.estimator.resume(micros);
             // Live, what was lost meanwhile is not asked for any more.
-            self.feedback.keyframe_wanted.store(true, Ordering::Relaxed);
+            self.feedback.want_keyframe();
         }
         let fates = self.log.settle();
         self.estimator.hear(micros, &arrivals, (fates.arrived, fates.lost));
@@ -282,7 +248,7 @@ impl Publish {
     /// Brings the pace into line with the estimate.
     fn follow(&mut self, now: Instant) {
         self.pacer.set_rate(now, self.estimator.pacing());
-        self.feedback.rate.store(self.estimator.rate() as u64, Ordering::Relaxed);
+        self.feedback.set_rate(self.estimator.rate());
         if let Some(trip) = self.estimator.round_trip() {
             self.history.set_min_interval(RESEND_INTERVAL.max(trip * 4 / 5));
         }
@@ -301,7 +267,7 @@ impl Publish {
         let reported = self.hears_arrivals();
         let unheard = match reported {
             true => self.log.unheard_since().is_some(),
-            false => self.feedback.unanswered.load(Ordering::Relaxed) > 0,
+            false => self.feedback.is_unanswered(),
         };
         let Some(last) = self.last.as_ref().filter(|_| unheard) else {
             self.probe = None;
@@ -329,13 +295,13 @@ impl Publish {
         self.number_id.is_some() && self.log.has_heard()
     }
 
-    /// Notes the beginning of an outage, once: another connection may have taken over since.
+    /// Notes the beginning of an outage, once.
     fn note_outage(&mut self, now: Instant) {
         let limit = OUTAGE + self.estimator.round_trip().unwrap_or_default() * 2;
         let silent = self.log.unheard_since().is_some_and(|since| now >= since + limit);
         if !self.out && silent && self.hears_arrivals() {
             self.out = true;
-            self.feedback.out.store(true, Ordering::Relaxed);
+            self.feedback.set_out(true);
         }
     }
 }
@@ -408,6 +374,8 @@ impl Interceptor for Publish {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use rtc::rtcp::transport_feedbacks::{
         transport_layer_cc::{PacketStatusChunk, RecvDelta, RunLengthChunk, SymbolTypeTcc},
@@ -463,6 +431,23 @@ mod tests {
             publish.handle_read(tagged(later, AnyPacket::Rtcp(vec![Box::new(nack.clone())]))).unwrap();
         }
         assert_eq!(sent(&mut publish), packets[1..2]);
+    }
+
+    #[test]
+    fn a_packet_that_waits_to_be_sent_again_waits_once() {
+        let start = Instant::now();
+        let (mut publish, packets, _) = numbered(start);
+        let asked: Vec<u16> = packets.iter().map(|packet| packet.header.sequence_number).collect();
+        let nacks = nack_pairs_from_sequence_numbers(&asked);
+        let nack = TransportLayerNack { sender_ssrc: 0, media_ssrc: 7, nacks };
+        let waiting = publish.pacer.len();
+        // Nothing may leave in this moment, however often it is asked for.
+        for micros in 0..1000 {
+            let now = start + Duration::from_micros(micros);
+            publish.handle_read(tagged(now, AnyPacket::Rtcp(vec![Box::new(nack.clone())]))).unwrap();
+            publish.history.set_min_interval(Duration::ZERO);
+        }
+        assert!(publish.pacer.len() <= waiting + asked.len(), "{} packets wait", publish.pacer.len());
     }
 
     #[test]

@@ -21,6 +21,8 @@ use super::links::Link;
 
 /// Answers are a few kilobytes; more is not SDP.
 const MAX_ANSWER: usize = 256 << 10;
+/// Nobody waits longer, whatever a server asks for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 /// ICE servers of an answer that are asked; each costs a socket's worth of questions.
 const MAX_ICE_SERVERS: usize = 8;
 /// Endpoints that one offer is handed on to at most.
@@ -216,7 +218,7 @@ impl Endpoint {
         let mut to = location
             .and_then(|location| from.join(location).ok())
             .ok_or_else(|| self.not_whip(format!("it redirects with {status}, but not to a URL")))?;
-        if self.token.is_some() && from.scheme() == "https" && to.scheme() != "https" {
+        if self.is_exposed(from, &to) {
             return Err(self.not_whip("it redirects from https to http, where the token could be read".into()));
         }
         if to.query().is_none() {
@@ -224,6 +226,11 @@ impl Endpoint {
             to.set_query(from.query());
         }
         Ok(to)
+    }
+
+    /// Whether the token would leave what protects it.
+    fn is_exposed(&self, from: &Url, to: &Url) -> bool {
+        self.token.is_some() && from.scheme() == "https" && to.scheme() != "https"
     }
 
     /// Whether there still is a session at `url`. A server that does not take GET has an opinion on it all the same.
@@ -294,14 +301,20 @@ impl Endpoint {
         let base = response.url().clone();
         let text =
             |name| response.headers().get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok());
-        let session = text(LOCATION).and_then(|location| base.join(location).ok());
+        let join = |link: &str| base.join(link).ok();
+        let session = text(LOCATION).and_then(join);
         let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
         let links: Vec<Link> = links.flat_map(Link::parse_all).collect();
-        let results = links.iter().find(|link| link.is(RESULTS_REL)).and_then(|link| base.join(&link.target).ok());
+        let results = links.iter().find(|link| link.is(RESULTS_REL)).and_then(|link| join(&link.target));
         let ice_servers = ice_servers(&links);
         let answer = bounded_text(response, MAX_ANSWER).await.map_err(|problem| self.not_whip(problem))?;
         if !answer.starts_with("v=0") {
             return Err(self.not_whip("its answer is not SDP".into()));
+        }
+        if [&session, &results].into_iter().flatten().any(|to| self.is_exposed(&base, to)) {
+            return Err(
+                self.not_whip("it names its session with http instead of https, where the token could be read".into())
+            );
         }
         Ok(Created { answer, session, results, ice_servers })
     }
@@ -423,11 +436,14 @@ fn ice_servers(links: &[Link]) -> Vec<IceServer> {
 /// Retry-After in seconds or as a date (RFC 9110, 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Duration::try_from(date.duration_since(Timestamp::now())).ok()
+    let asked = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_no_number) => {
+            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            Duration::try_from(date.duration_since(Timestamp::now())).ok()?
+        }
+    };
+    Some(asked.min(LONGEST_PAUSE))
 }
 
 async fn bounded_text(mut response: Response, limit: usize) -> Result<String, String> {
@@ -461,7 +477,8 @@ mod tests {
             retry_after(&headers)
         };
         assert_eq!(asked("7"), Some(Duration::from_secs(7)));
-        assert!(asked("Sat, 06 Nov 2094 08:49:37 GMT").unwrap() > Duration::from_secs(1 << 20));
+        assert_eq!(asked("Sat, 06 Nov 2094 08:49:37 GMT"), Some(LONGEST_PAUSE));
+        assert_eq!(asked("18446744073709551615"), Some(LONGEST_PAUSE), "and nobody adds that to the time");
         assert_eq!(asked("Sun, 06 Nov 1994 08:49:37 GMT"), None);
         assert_eq!(asked("soon"), None);
     }

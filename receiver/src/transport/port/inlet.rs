@@ -51,7 +51,7 @@ impl Inlet {
     /// Where the library is to bind sockets.
     pub fn places(&self) -> Places {
         let relays = self.relays.iter().map(|relay| relay.placeholder).collect();
-        Places { relays, relays_only: self.port.relay_only }
+        Places { relays, relays_only: self.port.relay_only, v6: self.port.shared.v6.is_some() }
     }
 
     /// Lets those in who hold `answer`, and gives the answer with the port's addresses. To be called for every
@@ -124,12 +124,14 @@ impl fmt::Debug for Sockets {
 pub struct Places {
     relays: Vec<SocketAddr>,
     relays_only: bool,
+    /// Whether the port is there for IPv6.
+    v6: bool,
 }
 
 impl ToSocketAddrs for Places {
     type Iter = vec::IntoIter<SocketAddr>;
 
-    /// Looked up anew whenever sockets are bound: a network may have changed.
+    /// Looked up anew for each connection: a network may have changed.
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
         let mut places = self.relays.clone();
         if !self.relays_only {
@@ -138,7 +140,8 @@ impl ToSocketAddrs for Places {
                 Vec::new()
             });
             let found = found.iter().filter_map(|interface| interface.addr.as_ref()).map(SocketAddr::ip);
-            places.extend(interface::offered(found).into_iter().map(|ip| SocketAddr::new(ip, 0)));
+            let offered = interface::offered(found).into_iter().filter(|ip| ip.is_ipv4() || self.v6);
+            places.extend(offered.map(|ip| SocketAddr::new(ip, 0)));
         }
         Ok(places.into_iter())
     }

@@ -144,7 +144,10 @@ impl Port {
             let credentials = server.credentials.as_ref()?;
             Some(async move {
                 let allocated = Relay::allocate(server, credentials).await;
-                let failed = |error| tracing::warn!(event = "turn-failed", "no address on {}: {error}", server.url());
+                let failed = |error| {
+                    let server = server.url();
+                    tracing::warn!(event = "turn-failed", %server, %error, "no address on {server}: {error}");
+                };
                 allocated.map_err(failed).ok()
             })
         });
@@ -240,10 +243,13 @@ impl Exchange {
         for (memory, meta) in batch {
             // The system puts datagrams of one sender together; each is looked at by itself.
             for datagram in memory[..meta.len.min(memory.len())].chunks(meta.stride.max(1)) {
+                // First of all, so that nobody takes a STUN server's address for his own.
+                if reflexive::is_answer(datagram) && self.reflexive.hear(datagram, meta.addr) {
+                    continue;
+                }
                 match table.deliver(datagram, meta.addr, meta.dst_ip, now) {
                     Fate::Delivered(reader) => readers.extend(reader),
                     Fate::Full => dropped.overflow.add(1),
-                    Fate::Unknown if self.reflexive.hear(datagram, meta.addr) => {}
                     Fate::Unknown => dropped.unknown.add(1),
                     Fate::Refused => dropped.refused.add(1),
                 }

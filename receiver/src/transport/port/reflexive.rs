@@ -58,13 +58,10 @@ impl Reflexive {
         addresses
     }
 
-    /// Takes a datagram that belongs to nobody, if it answers one of our requests.
+    /// Takes a datagram that [is an answer](is_answer), if it is to one of our requests.
     pub(super) fn hear(&self, datagram: &[u8], from: SocketAddr) -> bool {
-        if datagram.len() < 20 || datagram[..2] != SUCCESS {
-            return false;
-        }
         let mut state = self.state();
-        let Ok(id) = <[u8; TRANSACTION_ID_SIZE]>::try_from(&datagram[8..20]) else { return false };
+        let Some(Ok(id)) = datagram.get(8..20).map(<[u8; TRANSACTION_ID_SIZE]>::try_from) else { return false };
         if state.asked.get(&id) != Some(&from) {
             return false;
         }
@@ -94,6 +91,11 @@ impl Reflexive {
     }
 }
 
+/// Whether a datagram tells that a STUN request succeeded.
+pub(super) fn is_answer(datagram: &[u8]) -> bool {
+    datagram.starts_with(&SUCCESS)
+}
+
 /// Asks `server` over `socket`, for its address family, until it is aborted.
 pub(super) async fn ask(server: IceServer, socket: Arc<CommonSocket>, v6: bool, reflexive: Arc<Reflexive>) {
     let mut silent = false;
@@ -106,8 +108,8 @@ pub(super) async fn ask(server: IceServer, socket: Arc<CommonSocket>, v6: bool, 
             None => v6,
         };
         if !answered && !silent {
-            let url = server.url();
-            tracing::warn!(event = "stun-silent", "{url} does not answer; senders behind another NAT may find no way");
+            let server = server.url();
+            tracing::warn!(event = "stun-silent", %server, "{server} does not answer; senders elsewhere may find no way");
         }
         silent = !answered;
         tokio::time::sleep(INTERVAL).await;

@@ -5,9 +5,10 @@
 //! with a task, which has the only real socket and ends with it.
 
 use std::{
+    collections::HashMap,
     fmt,
     io::{self, IoSliceMut},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket},
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -35,6 +36,10 @@ const ALLOCATION_LIMIT: Duration = Duration::from_secs(2);
 const OUTGOING: usize = 512;
 /// The largest datagram a relay passes on, with its framing.
 const DATAGRAM: usize = 2048;
+/// Peers that a connection talks with through a relay at most; it has as many candidates, and those behind NATs.
+const PEERS: usize = 64;
+/// How often the server is asked to let the same peer through, as long as it does not.
+const PERMISSION_PAUSE: Duration = Duration::from_millis(500);
 /// Timers of the client that lie in the past are not run more often.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -99,6 +104,8 @@ struct Allocation {
     client: Client,
     socket: UdpSocket,
     server: SocketAddr,
+    /// When the server was asked last to let a peer through.
+    asked: HashMap<SocketAddr, Instant>,
 }
 
 impl Allocation {
@@ -120,7 +127,7 @@ impl Allocation {
             ..ClientConfig::default()
         };
         let provider = rtc::crypto::default_provider().map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Self { client: Client::new(config, provider)?, socket, server })
+        Ok(Self { client: Client::new(config, provider)?, socket, server, asked: HashMap::new() })
     }
 
     /// The address that the server gives.
@@ -186,12 +193,26 @@ impl Allocation {
 
     /// A peer has to be permitted first; whatever is said to it before is lost, and said again.
     fn send(&mut self, address: SocketAddr, datagram: &[u8], peer: SocketAddr) -> Result<(), TurnError> {
+        if !self.may_reach(peer) {
+            return Ok(());
+        }
         let now = Instant::now();
         let mut relay = self.client.relay(address)?;
         match relay.send_to(now, datagram, peer) {
-            Err(TurnError::ErrNoPermission) => relay.create_permission(now, peer).map(drop),
+            Err(TurnError::ErrNoPermission) if is_due(&mut self.asked, peer, now) => {
+                relay.create_permission(now, peer).map(drop)
+            }
+            Err(TurnError::ErrNoPermission) => Ok(()),
             sent => sent,
         }
+    }
+
+    /// Peers choose their addresses; those that only mean something to the server's own machine are none of theirs,
+    /// unless that is ours, too.
+    fn may_reach(&self, peer: SocketAddr) -> bool {
+        let IpAddr::V4(ip) = peer.ip() else { return false };
+        let elsewhere = !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local();
+        peer.port() != 0 && elsewhere && (!ip.is_loopback() || self.server.ip().is_loopback())
     }
 
     /// Puts what peers sent into the inbox.
@@ -224,6 +245,19 @@ impl Allocation {
     }
 }
 
+/// Whether the server may be asked again to let `peer` through.
+fn is_due(asked: &mut HashMap<SocketAddr, Instant>, peer: SocketAddr, now: Instant) -> bool {
+    if asked.len() >= PEERS && !asked.contains_key(&peer) {
+        return false;
+    }
+    let before = asked.get(&peer).copied();
+    let due = before.is_none_or(|before| now.saturating_duration_since(before) >= PERMISSION_PAUSE);
+    if due {
+        asked.insert(peer, now);
+    }
+    due
+}
+
 /// A relayed address as the library sees it.
 pub(super) struct RelaySocket {
     placeholder: SocketAddr,
@@ -249,7 +283,7 @@ impl AsyncUdpSocket for RelaySocket {
         Poll::Ready(match self.outgoing.try_send((datagram, transmit.destination)) {
             Ok(()) => Ok(transmit.contents.len()),
             Err(mpsc::error::TrySendError::Full(_)) => {
-                METRICS.dropped_datagrams.overflow.add(1);
+                METRICS.dropped_datagrams.relay.add(1);
                 Ok(transmit.contents.len())
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(io::ErrorKind::HostUnreachable.into()),
@@ -271,5 +305,21 @@ impl AsyncUdpSocket for RelaySocket {
 impl fmt::Debug for RelaySocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RelaySocket").field("placeholder", &self.placeholder).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_not_asked_for_the_same_peer_all_the_time_nor_for_any_number_of_them() {
+        let (mut asked, now) = (HashMap::new(), Instant::now());
+        let peer = |number: u16| SocketAddr::from(([192, 0, 2, 1], number));
+        assert!(is_due(&mut asked, peer(1), now));
+        assert!(!is_due(&mut asked, peer(1), now + PERMISSION_PAUSE / 2));
+        assert!(is_due(&mut asked, peer(1), now + PERMISSION_PAUSE));
+        let due = (2..1000).filter(|number| is_due(&mut asked, peer(*number), now)).count();
+        assert_eq!((due, asked.len()), (PEERS - 1, PEERS));
     }
 }
