@@ -13,7 +13,7 @@ pub const RESULTS_CHANNEL: &str = "results";
 
 /// `rel` of the Link in a 201 that leads to the session's results over HTTP (RFC 9725, 4.7).
 ///
-/// A server that sends it understands the query parameters below as well.
+/// A server that sends it understands the query parameters below as well, and acknowledges what it hears below DTLS.
 pub const RESULTS_REL: &str = "urn:ietf:params:whip:ext:cv:results";
 
 /// Query parameters of the endpoint and of the session URL.
@@ -27,7 +27,8 @@ pub mod query {
     /// POST: the first frame number that still needs an answer, after a break.
     pub const NEXT: &str = "next";
     /// POST: a number that the sender chose by chance when it started. It is in every POST of one run, so that a
-    /// sender that comes back too late does not take the session from another one that has it since.
+    /// sender that comes back too late does not take the session from another one that has it since. Who sends it
+    /// acknowledges what it hears below DTLS.
     pub const RUN: &str = "run";
     /// POST: the RTP sequence number that the sender begins with, so that not even its first packet can be missed.
     pub const FIRST_SEQUENCE: &str = "seq";

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cv_core::ntp;
+use cv_wire::Agreement;
 use rtc::{
     ice::mdns::MulticastDnsMode,
     interceptor::Registry,
@@ -26,7 +27,7 @@ use super::{
     offer::Offer,
     peer::{MAX_ANSWER, PeerError},
     port::{Inlet, Port},
-    socket::{CuredRuntime, Up},
+    socket::{self, Up},
 };
 
 /// Candidates of this machine's interfaces are there as soon as sockets are bound.
@@ -90,6 +91,8 @@ pub(super) struct Parts<'a> {
     pub(super) ingest: Ingest,
     pub(super) handler: Handler,
     pub(super) port: &'a Port,
+    /// Whether the sender acknowledges what it hears.
+    pub(super) agreement: Agreement,
 }
 
 /// Builds the connection and negotiates it. The answer holds every candidate: nothing trickles later.
@@ -98,7 +101,7 @@ pub(super) async fn connect(
     parts: Parts<'_>,
     notices: &mut mpsc::Receiver<Notice>,
 ) -> Result<Connected, PeerError> {
-    let Parts { ingest, handler, port } = parts;
+    let Parts { ingest, handler, port, agreement } = parts;
     let internal = |error: webrtc::error::Error| PeerError::Internal(format!("cannot set up WebRTC: {error}"));
     let inlet = port.inlet().await?;
     let registry = configure_rtcp_reports(Registry::new()).with(INGEST_SLOT.into(), ingest);
@@ -106,7 +109,7 @@ pub(super) async fn connect(
         .with_media_engine(media_engine().map_err(internal)?)
         .with_setting_engine(settings(offer))
         .with_interceptor_registry(registry)
-        .with_runtime(Arc::new(CuredRuntime::new(handler.up.clone(), inlet.sockets())))
+        .with_runtime(socket::runtime(handler.up.clone(), inlet.sockets(), agreement))
         .with_handler(Arc::new(handler))
         .with_udp_addrs(vec![inlet.places()])
         .with_data_channel_send_buffer_limit(1 << 20)

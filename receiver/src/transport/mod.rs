@@ -15,5 +15,4 @@ mod connection;
 mod ice;
 mod ingest;
 mod liveness;
-mod repeat;
 mod socket;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use cv_core::{whip, worker::Worker};
+use cv_wire::Agreement;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -134,7 +135,13 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
     let ingest = Ingest::new(intake.clone(), wiring.mode, wiring.first_sequence, decoding.wants_keyframe);
     let (events, mut notices) = mpsc::channel(64);
     let up = Arc::new(Up::default());
-    let parts = Parts { ingest, handler: Handler { events, up: up.clone() }, port };
+    let agreement = Agreement::default();
+    // Who numbers its runs is a sender of our own: it acknowledges, and it opens the channel by itself.
+    let ours = wiring.run.is_some();
+    if ours {
+        agreement.reach();
+    }
+    let parts = Parts { ingest, handler: Handler { events, up: up.clone() }, port, agreement };
     let Connected { connection, inlet, answer } = match connect(offer, parts, &mut notices).await {
         Ok(connected) => connected,
         Err(error) => {
@@ -165,7 +172,7 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
         _slot: slot,
         intake,
         decoder: decoding.worker,
-        wants_channel: offer.data_channel,
+        wants_channel: offer.data_channel && !ours,
         channel: None,
         presence: Presence::connecting(),
     };
@@ -195,7 +202,7 @@ struct Task {
     _slot: Arc<Slot>,
     intake: Intake,
     decoder: Worker,
-    /// Whether a data channel was offered and none is there yet.
+    /// Whether a data channel was offered, none is there yet, and the sender may leave it to us.
     wants_channel: bool,
     channel: Option<Channel>,
     presence: Presence,

@@ -12,19 +12,15 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
     io::IoSliceMut,
-    net::SocketAddr,
-    pin::Pin,
+    net::{SocketAddr, UdpSocket},
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
-use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, TokioRuntime,
-    Transmit,
-};
+use cv_wire::{Agreement, Repeating, SocketRuntime};
+use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Runtime, Transmit};
 
-use super::{port::Sockets, repeat::Repeating};
+use super::port::Sockets;
 
 /// Datagrams kept back before the connection is up: several pictures' worth.
 const HELD_DATAGRAMS: usize = 512;
@@ -32,13 +28,14 @@ const HELD_BYTES: usize = 1 << 20;
 /// Addresses whose nomination is remembered; a client offers far fewer candidates.
 const NOMINATIONS: usize = 64;
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
 /// Tokio, with cured sockets on the common port.
-#[derive(Debug)]
-pub(super) struct CuredRuntime {
-    up: Arc<Up>,
-    sockets: Sockets,
+pub(super) fn runtime(up: Arc<Up>, sockets: Sockets, agreement: Agreement) -> Arc<dyn Runtime> {
+    // What the library has bound only stands for an address; it is closed here.
+    Arc::new(SocketRuntime::new(move |placeholder: UdpSocket| {
+        let inner = Arc::new(Repeating::new(sockets.open(placeholder.local_addr()?)?, agreement.clone()));
+        let socket: Arc<dyn AsyncUdpSocket> = Arc::new(CuredSocket { inner, up: up.clone(), held: Mutex::default() });
+        Ok(socket)
+    }))
 }
 
 /// Whether the connection is up. Shared by all its sockets.
@@ -79,52 +76,6 @@ impl Up {
             state.waiting.truncate(16);
             state.waiting.push(waker.clone());
         }
-    }
-}
-
-impl CuredRuntime {
-    pub(super) fn new(up: Arc<Up>, sockets: Sockets) -> Self {
-        Self { up, sockets }
-    }
-}
-
-impl Runtime for CuredRuntime {
-    /// What the library has bound only stands for an address; it is closed here.
-    fn wrap_udp_socket(&self, placeholder: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let inner = Arc::new(Repeating::new(self.sockets.open(placeholder.local_addr()?)?));
-        Ok(Arc::new(CuredSocket { inner, up: self.up.clone(), held: Mutex::default() }))
-    }
-
-    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
-        TokioRuntime.spawn(future)
-    }
-
-    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        TokioRuntime.wrap_tcp_listener(listener)
-    }
-
-    fn connect_tcp<'a>(&'a self, remote: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        TokioRuntime.connect_tcp(remote)
-    }
-
-    fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
-        TokioRuntime.resolve_host(host)
-    }
-
-    fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        TokioRuntime.sleep(duration)
-    }
-
-    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        TokioRuntime.interval(period)
-    }
-
-    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        TokioRuntime.block_on(future);
-    }
-
-    fn yield_now(&self) -> Boxed<'static, ()> {
-        TokioRuntime.yield_now()
     }
 }
 

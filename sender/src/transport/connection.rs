@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cv_core::{ntp, whip::RESULTS_CHANNEL};
+use cv_wire::{Agreement, Repeating, SocketRuntime};
 use rtc::{
     ice::mdns::MulticastDnsMode,
     interceptor::Registry,
@@ -24,6 +25,7 @@ use webrtc::{
         MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
         RTCPeerConnectionState, SettingEngineBuilder,
     },
+    runtime::{AsyncUdpSocket, Runtime, TokioRuntime},
 };
 
 use super::{
@@ -58,11 +60,12 @@ impl PeerConnectionEventHandler for Handler {
     }
 }
 
-/// The library's handle on a connection, with our packetizer in its chain.
+/// The library's handle on a connection, with our packetizer in its chain and over our sockets.
 pub(super) async fn build(
     publish: Publish,
     handler: Handler,
     ice: &Ice,
+    agreement: Agreement,
 ) -> Result<Arc<dyn PeerConnection>, webrtc::error::Error> {
     let mut engine = MediaEngine::default();
     engine
@@ -86,11 +89,16 @@ pub(super) async fn build(
         .with_relay_acceptance_min_wait(Some(relay_wait))
         .with_ice_timeouts(Some(Duration::from_secs(3)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
         .build();
+    let runtime = SocketRuntime::new(move |socket| {
+        let repeating = Repeating::new(TokioRuntime.wrap_udp_socket(socket)?, agreement.clone());
+        Ok(Arc::new(repeating) as Arc<dyn AsyncUdpSocket>)
+    });
     let building = PeerConnectionBuilder::new()
         .with_configuration(ice.configuration())
         .with_media_engine(engine)
         .with_setting_engine(settings)
         .with_interceptor_registry(configure_rtcp_reports(Registry::new()).with(PUBLISH_SLOT.into(), publish))
+        .with_runtime(Arc::new(runtime))
         .with_handler(Arc::new(handler))
         .with_udp_addrs(vec![Everywhere])
         .build();

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use cv_core::{timestamp::Timestamp, whip::query};
+use cv_wire::Agreement;
 use reqwest::Url;
 use rtc::peer_connection::configuration::RTCOfferOptions;
 use tokio::sync::{Notify, mpsc, watch};
@@ -148,12 +149,17 @@ async fn attempt(endpoint: &Endpoint, request: &Request) -> Result<Peer, Error> 
     let (state, states) = watch::channel(RTCPeerConnectionState::New);
     let gathered = Arc::new(Notify::new());
     let handler = Handler { state, gathered: gathered.clone() };
+    let agreement = Agreement::default();
     let publish = Publish::new(stream, request.feedback.clone());
-    let connection = connection::build(publish, handler, &request.ice).await.map_err(internal)?;
+    let connection = connection::build(publish, handler, &request.ice, agreement.clone()).await.map_err(internal)?;
     let negotiated = async {
         let (track, channel) = connection::offer(&*connection, stream, request.channel).await.map_err(internal)?;
         wait_gathered(&gathered, &request.ice).await;
-        Ok((track, channel, negotiate(&*connection, endpoint, request, stream).await?))
+        let created = negotiate(&*connection, endpoint, request, stream).await?;
+        if created.results.is_some() {
+            agreement.reach();
+        }
+        Ok((track, channel, created))
     };
     let (track, channel, created) = match negotiated.await {
         Ok(negotiated) => negotiated,
