@@ -37,7 +37,8 @@ impl Heard {
                 ahead > 1
             }
             None => {
-                let bit = (highest - number < 64).then(|| 1 << (highest - number)).unwrap_or_default();
+                let back = highest - number;
+                let bit = if back < 64 { 1 << back } else { 0 };
                 let again = self.map & bit != 0;
                 self.map |= bit;
                 again
@@ -70,7 +71,7 @@ mod tests {
     #[test]
     fn once_something_is_missing_all_is_told_that_was_promised() {
         let (start, mut heard) = (Instant::now(), Heard::default());
-        (1..50).for_each(|number| drop(heard.hear(start, number)));
+        (1..50).for_each(|number| _ = heard.hear(start, number));
         let told = heard.hear(start, 51).unwrap();
         assert!(told.misses(50) && told.covers(51) && told.covers(49));
         assert_eq!(told.promise, 51 + PROMISE);
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn what_is_heard_again_is_told_again() {
         let (now, mut heard) = (Instant::now(), Heard::default());
-        (1..100).for_each(|number| drop(heard.hear(now, number)));
+        (1..100).for_each(|number| _ = heard.hear(now, number));
         assert!(heard.hear(now, 90).unwrap().covers(90));
         assert!(heard.hear(now, 3).is_some_and(|told| !told.covers(3)), "longer ago than is remembered");
     }

@@ -78,7 +78,7 @@ impl State {
     /// Takes note of what leaves; gives who has to look at the time anew.
     fn say(&mut self, transmit: &Transmit<'_>, agreed: bool) -> Option<Waker> {
         let now = Instant::now();
-        for datagram in transmit.contents.chunks(transmit.segment_size.unwrap_or(usize::MAX)) {
+        for datagram in transmit.contents.chunks(transmit.segment_size.unwrap_or(usize::MAX).max(1)) {
             match Kind::of(datagram) {
                 Kind::Handshake => self.flight.say(now, transmit.destination, datagram),
                 Kind::Data(number) => self.memory.say(now, transmit.destination, (number, datagram), agreed),
