@@ -172,6 +172,37 @@ mod live {
     }
 
     #[test]
+    fn once_loss_on_a_long_way_ends_nothing_but_the_way_makes_pictures_old() {
+        let receiver = Receiver::start(&[]);
+        let (sender, link) = send(&receiver, far(), &[&SOURCE[..], &["--frames", "240"]].concat());
+        sender.wait_for_frame(120);
+        let cleared = Weather { loss: 0.0, ..far() };
+        link.set(cleared);
+        let results = Results::of(&sender.finish().expect(0).lines, 240);
+        results.print("40 ms, after 5 % loss");
+        assert!(results.age() <= cleared.delay + SLACK, "pictures are {:?} old", results.age());
+        assert!(results.longest_pause(4.5) <= 1.0, "it stalls for {:.2} s", results.longest_pause(4.5));
+    }
+
+    #[test]
+    fn a_longer_way_after_an_outage_is_taken_for_no_queue() {
+        let receiver = Receiver::start(&[]);
+        let link = Link::start(receiver.address, Weather::CLEAR);
+        let sender = Sender::start(&link.url(), &[&SOURCE[..], &["--frames", "450"]].concat());
+        sender.wait_for_frame(90);
+        link.down();
+        thread::sleep(ms(1500));
+        link.set(Weather { delay: ms(150), ..Weather::CLEAR });
+        link.up();
+        let results = Results::of(&sender.finish().expect(0).lines, 450);
+        results.print("150 ms after an outage");
+        // The floor of the rate would leave five pictures a second.
+        let last = results.made.iter().filter(|(made, _)| *made > 12.0).count();
+        assert!(last > 45, "{last} pictures have a result in the last three seconds");
+        assert!(results.age() <= ms(150) + SLACK, "pictures are {:?} old", results.age());
+    }
+
+    #[test]
     fn twenty_percent_loss_makes_no_picture_old() {
         stays_young(Weather::with_loss(0.2), "20 % loss");
     }
