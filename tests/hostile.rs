@@ -108,18 +108,19 @@ fn a_reader_that_announces_a_large_frame_is_closed_before_it_comes() {
     // Binary, masked, 15 MiB; nothing of it follows.
     let announced = [&[0x82, 0xff][..], &(15_u64 << 20).to_be_bytes(), b"mask"].concat();
     reader.write_all(&announced).unwrap();
-    let mut rest = Vec::new();
     // Whether it ends in good order is nothing that a reader like this may expect.
-    drop(reader.read_to_end(&mut rest));
-    assert!(rest.len() < 10 << 20, "it is closed, not read on");
+    drop(reader.read_to_end(&mut Vec::new()));
+    let latest = lines::of_type(&sender.program.stdout(), "result").len() as u64;
+    // What ended was the reader, not the session.
+    sender.wait_for_frame(latest + 10);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_reader_that_pings_and_takes_no_answer_fills_no_memory() {
     let receiver = Receiver::start(&[]);
-    let sender = Sender::start(&receiver.url(), &["--pattern", "bars", "--duration", "120", "--session", "calm"]);
-    sender.wait_for_frame(1);
+    // A session that has nothing to tell for now, so that its reader's pings are all there is to mind.
+    Sender::run(&receiver.url(), &[&SOURCE[..], &["--pace", "max", "--keep-session"]].concat()).expect(0);
     let megabytes = || -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", receiver.program.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -134,6 +135,5 @@ fn a_reader_that_pings_and_takes_no_answer_fills_no_memory() {
     }
     // What was sent is 137 MB, and as much was to be said to it.
     assert!(megabytes() < before + 40, "{} MB before, {} after", before, megabytes());
-    let latest = lines::of_type(&sender.program.stdout(), "result").len() as u64;
-    sender.wait_for_frame(latest + 10);
+    calm(&receiver);
 }

@@ -127,7 +127,7 @@ impl Slot {
     /// Its sender has connected: nobody else gets this place.
     pub fn settle(&self) {
         if let Some(taken) = self.shared.lock().as_mut() {
-            taken.waiting.leave(self.ticket);
+            taken.waiting.settle(self.ticket);
         }
     }
 
@@ -141,7 +141,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.shared.lock();
         let Some(taken) = taken.as_mut() else { return };
-        taken.waiting.leave(self.ticket);
+        taken.waiting.leave(self.ticket, Instant::now());
         *if self.wanted.is_raised() { &mut taken.leaving } else { &mut taken.kept } -= 1;
         // The session may have a new place by now.
         if taken.slots.get(&self.session).is_some_and(|slot| slot.strong_count() == 0) {

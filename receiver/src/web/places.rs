@@ -1,8 +1,7 @@
 //! Who may hold a connection when more want one than there are places.
 //!
-//! A connection has to earn its place with a whole request that is not refused. Where places run out the oldest
-//! that has not done so gives way, of the address that has the most such: so connections that only wait keep
-//! nobody out, however many they are.
+//! A connection has to earn its place with a whole request that is not refused. Where places run out one that has
+//! not done so gives way ([`super::waiting`]).
 
 use std::{
     collections::HashMap,
@@ -86,15 +85,15 @@ impl Places {
     pub fn take(&self, address: IpAddr) -> Result<(Place, Stop), Refusal> {
         let network = network(address);
         let per_address = if network.is_loopback() { self.limits.total } else { self.limits.per_address };
-        let mut counts = lock(&self.counts);
+        let (now, mut counts) = (Instant::now(), lock(&self.counts));
         let own = counts.networks.get(&network).copied().unwrap_or_default();
-        if own >= per_address && counts.unproven.evict_from(network).is_none() {
+        if own >= per_address && counts.unproven.evict_from(network, now).is_none() {
             return Err(Refusal::AddressFull);
         }
-        if own < per_address && counts.taken >= self.limits.total && counts.unproven.evict_any().is_none() {
+        if own < per_address && counts.taken >= self.limits.total && counts.unproven.evict_any(now).is_none() {
             return Err(Refusal::Full);
         }
-        let (ticket, evicted) = counts.unproven.enter((), network, Instant::now());
+        let (ticket, evicted) = counts.unproven.enter((), network, now);
         counts.taken += 1;
         *counts.networks.entry(network).or_default() += 1;
         Ok((Place { places: self.clone(), network, ticket }, evicted))
@@ -102,7 +101,7 @@ impl Places {
 
     /// Makes the oldest connection give way that has not earned its place; `false` if all have.
     pub fn evict(&self) -> bool {
-        lock(&self.counts).unproven.evict_any().is_some()
+        lock(&self.counts).unproven.evict_any(Instant::now()).is_some()
     }
 }
 
@@ -121,7 +120,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = lock(&self.places.counts);
         counts.taken -= 1;
-        counts.unproven.leave(self.ticket);
+        counts.unproven.leave(self.ticket, Instant::now());
         if let Some(held) = counts.networks.get_mut(&self.network) {
             *held -= 1;
             if *held == 0 {
@@ -134,7 +133,7 @@ impl Drop for Place {
 impl Proof {
     /// The connection made a whole request that was not refused.
     pub fn earn(&self) {
-        lock(&self.counts).unproven.leave(self.ticket);
+        lock(&self.counts).unproven.settle(self.ticket);
     }
 }
 

@@ -13,7 +13,8 @@ thread_local! {
 }
 
 /// RFC 6455, 1.3: the handshake of the example.
-const HANDSHAKE: &[u8] = b"GET /cv/session/a/results HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+const HANDSHAKE: &[u8] =
+    b"GET /cv/session/a/results HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 /// Payload of a frame that controls the connection (RFC 6455, 5.5).
 const LARGEST_CONTROL: usize = 125;
