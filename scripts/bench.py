@@ -10,75 +10,22 @@ import argparse
 import json
 import os
 import platform
-import re
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+
+from lab import Receiver, Watch, summary, wait
 
 FPS = 30
 KBIT = 1500
 
 
-class Receiver:
-    """A cv-receiver on a free port, with its memory watched."""
-
-    def __init__(self, bin_dir):
-        self.log = tempfile.TemporaryFile("w+")
-        command = [os.path.join(bin_dir, "cv-receiver"), "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--no-print"]
-        self.process = subprocess.Popen(command, stderr=self.log)
-        self.url = self.wait_for_url()
-        self.idle_mb = self.peak_mb = self.rss_mb()
-        self.watching = True
-        self.watch = threading.Thread(target=self.watch_memory, daemon=True)
-        self.watch.start()
-
-    def wait_for_url(self):
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and self.process.poll() is None:
-            self.log.seek(0)
-            found = re.search(r"listening on (\S+)", self.log.read())
-            if found:
-                return found[1]
-            time.sleep(0.02)
-        self.process.kill()
-        sys.exit("bench: the receiver did not start; is it built?")
-
-    def rss_mb(self):
-        told = subprocess.run(["ps", "-o", "rss=", "-p", str(self.process.pid)], capture_output=True, text=True)
-        return int(told.stdout.strip() or 0) / 1024
-
-    def watch_memory(self):
-        while self.watching:
-            self.peak_mb = max(self.peak_mb, self.rss_mb())
-            time.sleep(0.5)
-
-    def stop(self):
-        """Ends it; gives its processor seconds and memory."""
-        self.watching = False
-        self.watch.join()
-        end_mb = self.rss_mb()
-        self.process.send_signal(signal.SIGTERM)
-        cpu = wait(self.process, 20)
-        return cpu, {"idle": self.idle_mb, "peak": self.peak_mb, "end": end_mb}
-
-
-def wait(process, limit):
-    """Waits for `process` and gives its processor seconds; kills it after `limit` seconds."""
-    timer = threading.Timer(limit, process.kill)
-    timer.start()
-    _, status, usage = os.wait4(process.pid, 0)
-    timer.cancel()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_utime + usage.ru_stime
-
-
 def run(bin_dir, frames, options, sessions=1):
     """One receiver and so many senders at once; what they say and what they cost."""
-    receiver = Receiver(bin_dir)
+    receiver = Receiver(bin_dir, "--no-print")
+    idle, watch = receiver.state()[0], Watch(receiver)
     command = [os.path.join(bin_dir, "cv-sender"), "--url", receiver.url, "--pattern", "texture", "--bitrate", str(KBIT)]
     command += ["--frames", str(frames), "--output", "json", "--out", os.devnull, *options]
     errors = [tempfile.TemporaryFile("w+") for _ in range(sessions)]
@@ -90,12 +37,14 @@ def run(bin_dir, frames, options, sessions=1):
     limit = 60 + 4 * frames / FPS
     try:
         sender_cpu = sum(wait(sender, limit) for sender in senders)
-        receiver_cpu, memory = receiver.stop()
+        end, samples = receiver.state()[0], watch.stop()
+        memory = {"idle": idle, "peak": max(sample[1] for sample in samples), "end": end}
+        receiver_cpu, _ = receiver.stop()
     finally:
         for process in (*senders, receiver.process):
             if process.returncode is None:
                 process.kill()
-    summaries = [summary(log) for log in errors]
+    summaries = [said(log) for log in errors]
     if not all(summaries):
         sys.exit(f"bench: a sender failed: {' '.join(command)}")
     return {
@@ -107,10 +56,9 @@ def run(bin_dir, frames, options, sessions=1):
     }
 
 
-def summary(log):
+def said(log):
     log.seek(0)
-    lines = [line for line in log if line.startswith('{"type":"summary"')]
-    return json.loads(lines[-1]) if lines else None
+    return summary(log.read())
 
 
 def cost(ran, setup, floor):

@@ -10,7 +10,8 @@
 #   $CARGO_TARGET_DIR/fuzz/HOST/release/TARGET FILE
 #
 # To add a target: a file and a [[bin]] in tests/fuzz (the module under test taken in by #[path], so that
-# its crate's dependencies need not be built), and some seeds in tests/fuzz/corpus/NAME.
+# its crate's dependencies need not be built), and some seeds in tests/fuzz/corpus/NAME. What needs those
+# libraries all the same is in tests/fuzz/linked; it builds for minutes, once.
 set -euo pipefail
 work=$(realpath -m "${CARGO_TARGET_DIR:-$(dirname "$0")/../target}")/fuzz
 cd "$(dirname "$0")/../tests/fuzz"
@@ -24,7 +25,7 @@ while (($#)); do
         *) targets+=("$1"); shift ;;
     esac
 done
-((${#targets[@]})) || mapfile -t targets < <(sed -n '/^\[\[bin\]\]/{n;s/^name = "\(.*\)"/\1/p}' Cargo.toml)
+((${#targets[@]})) || mapfile -t targets < <(sed -n '/^\[\[bin\]\]/{n;s/^name = "\(.*\)"/\1/p}' Cargo.toml linked/Cargo.toml)
 
 # What `cargo fuzz --sanitizer none` sets: libFuzzer's view on edges, comparisons and divisions. These
 # are options of LLVM, not of rustc, so stable takes them. --target keeps them out of build scripts.
@@ -32,7 +33,7 @@ export RUSTFLAGS="--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-sanitizer-coverage-trace-divs"
 host=$(rustc -vV | sed -n 's/^host: //p')
-cargo build --release --target "$host" --target-dir "$work" "${targets[@]/#/--bin=}"
+cargo build --release --workspace --target "$host" --target-dir "$work" "${targets[@]/#/--bin=}"
 
 for target in "${targets[@]}"; do
     mkdir -p "$work/corpus/$target" "$work/crashes"

@@ -49,7 +49,7 @@ lockfile() {
 
 scripts() {
     shellcheck -x scripts/*.sh .ci/run
-    python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' scripts/bench.py
+    python3 -c 'import ast, sys; [ast.parse(open(name).read()) for name in sys.argv[1:]]' scripts/*.py
 }
 
 # What a user has to have installed beside the programs: nothing but the C and C++ runtime.

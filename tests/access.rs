@@ -427,6 +427,31 @@ fn a_flood_of_nonsense_leaves_live_sessions_alone() {
     });
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn offers_that_never_connect_keep_nobody_out() {
+    let receiver = Receiver::start(&["--max-sessions", "4"]);
+    let watched = Sender::start(&receiver.url(), &[&LONG[..], &["--session", "watched"]].concat());
+    watched.wait_for_frame(5);
+    let length = OFFER.len();
+    let offers: Vec<TcpStream> = (0..3)
+        .map(|number| {
+            let path = format!("POST /whip?session=idle-{number} HTTP/1.0\r\nContent-Type: {SDP}\r\n");
+            let request = format!("{path}Content-Length: {length}\r\n\r\n{OFFER}");
+            let mut stream = half_open(receiver.address, Ipv4Addr::new(127, 0, 0, 2), request.as_bytes());
+            let head = http::read_head(&mut BufReader::new(&mut stream));
+            assert!(head.contains(" 201 "), "{head}");
+            stream
+        })
+        .collect();
+    let sent = Sender::run(&receiver.url(), &[&PATTERN[..], &["--session", "honest"]].concat()).expect(0);
+    assert_eq!(lines::of_type(&sent.lines, "result").len(), 30);
+    assert_eq!(receiver.scrape().value("cv_receiver_connections_ended_total{reason=\"gave-way\"}"), 1.0);
+    let latest = lines::of_type(&watched.program.stdout(), "result").len() as u64;
+    watched.wait_for_frame(latest + 10);
+    drop(offers);
+}
+
 #[test]
 fn no_secret_is_in_a_log_an_error_or_the_list_of_sessions() {
     let receiver = Receiver::start(&["-vv", "--token", "sesame-opens"]);

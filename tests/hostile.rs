@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets something else has failed")]
 
 use std::{
-    io::{Read, Write},
-    net::UdpSocket,
+    io::{BufReader, Read, Write},
+    net::{TcpStream, UdpSocket},
 };
 
 use cv_tests::{
@@ -86,4 +86,54 @@ fn a_full_receiver_sends_others_away_until_there_is_room() {
     assert!(refused.lines.is_empty());
     sender.finish().expect(0);
     Sender::run(&receiver.url(), &second).expect(0);
+}
+
+/// A reader of the session's results over a WebSocket (RFC 6455, 4.1, with the nonce of its example).
+fn websocket(receiver: &Receiver) -> TcpStream {
+    let mut stream = http::connect(receiver.address);
+    let request = "GET /cv/session/calm/results HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let head = http::read_head(&mut BufReader::with_capacity(1, &mut stream));
+    assert!(head.contains(" 101 "), "{head}");
+    stream
+}
+
+#[test]
+fn a_reader_that_announces_a_large_frame_is_closed_before_it_comes() {
+    let receiver = Receiver::start(&[]);
+    let sender = Sender::start(&receiver.url(), &["--pattern", "bars", "--duration", "120", "--session", "calm"]);
+    sender.wait_for_frame(1);
+    let mut reader = websocket(&receiver);
+    // Binary, masked, 15 MiB; nothing of it follows.
+    let announced = [&[0x82, 0xff][..], &(15_u64 << 20).to_be_bytes(), b"mask"].concat();
+    reader.write_all(&announced).unwrap();
+    // Whether it ends in good order is nothing that a reader like this may expect.
+    drop(reader.read_to_end(&mut Vec::new()));
+    let latest = lines::of_type(&sender.program.stdout(), "result").len() as u64;
+    // What ended was the reader, not the session.
+    sender.wait_for_frame(latest + 10);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_that_pings_and_takes_no_answer_fills_no_memory() {
+    let receiver = Receiver::start(&[]);
+    // A session that has nothing to tell for now, so that its reader's pings are all there is to mind.
+    Sender::run(&receiver.url(), &[&SOURCE[..], &["--pace", "max", "--keep-session"]].concat()).expect(0);
+    let megabytes = || -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", receiver.program.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+    };
+    let mut reader = websocket(&receiver);
+    let ping = [&[0x89, 0xfd][..], b"mask", &[7; 125]].concat();
+    let pings = ping.repeat(8192);
+    let before = megabytes();
+    for _ in 0..128 {
+        reader.write_all(&pings).expect("pings are taken, whether or not they are answered");
+    }
+    // What was sent is 137 MB, and as much was to be said to it.
+    assert!(megabytes() < before + 40, "{} MB before, {} after", before, megabytes());
+    calm(&receiver);
 }

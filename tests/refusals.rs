@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets something else has failed")]
 
 use std::{
+    io::{Read, Write},
     net::{SocketAddr, TcpListener},
     path::Path,
 };
@@ -175,6 +176,25 @@ fn a_second_receiver_on_the_same_port_says_so() {
     let second = Program::start(command);
     assert_eq!(second.wait(LIMIT), Some(1));
     assert!(second.stderr().contains("another receiver"), "{}", second.stderr());
+}
+
+#[test]
+fn what_cannot_even_be_read_is_refused_as_a_problem() {
+    let receiver = Receiver::start(&[]);
+    let ask = |method: &str, path: &str, body: &[u8]| {
+        let mut stream = http::connect(receiver.address);
+        let head = format!("{method} {path} HTTP/1.0\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer is text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        http::Response { status, head: head.into(), body: body.into() }
+    };
+    is_problem(&ask("DELETE", "/cv/session", b"\xff\xfe"), 400);
+    is_problem(&ask("GET", "/cv/session/%ff", b""), 400);
+    is_problem(&ask("GET", "/cv/session/%ff/results", b""), 400);
+    is_problem(&ask("PATCH", "/whip/%ff", b""), 400);
 }
 
 #[test]

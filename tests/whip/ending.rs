@@ -81,6 +81,7 @@ fn whip_44_a_session_that_never_connects_is_reaped_and_its_place_is_free() {
     assert!(reason(&receiver, "silent").contains("never connected"));
     begin_when_free(&receiver, "/whip?session=next");
     is_problem(&http::get(receiver.address, &session), 404);
+    is_problem(&http::get(receiver.address, "/cv/session/silent"), 404);
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl Ledger {
         self.accounts.remove(&seat);
     }
 
+    /// Closes every account of `session`.
+    pub(super) fn discount(&mut self, session: &SessionId) {
+        self.accounts.retain(|_, account| account.session != *session);
+    }
+
     /// Whether there is a sender to `session` already.
     pub(super) fn knows(&self, session: &SessionId) -> bool {
         self.accounts.values().any(|account| account.session == *session)
@@ -235,6 +240,18 @@ mod tests {
         world.open(Mode::Live, 0.0);
         assert!(!world.has_room(0.001));
         assert!(world.ledger.check(None, world.now).is_ok(), "without a limit there is always room");
+    }
+
+    #[test]
+    fn a_sender_that_was_told_to_go_counts_for_nothing() {
+        let mut world = World::new();
+        world.open(Mode::Live, 0.5);
+        world.run(20);
+        let told = SessionId::generate();
+        world.ledger.open(told.clone(), Mode::Live, world.now);
+        assert!(!world.has_room(1.2));
+        world.ledger.discount(&told);
+        assert!(world.has_room(1.2));
     }
 
     #[test]

@@ -48,6 +48,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Counts and logs that a sender to `session` was turned away.
+    pub fn note(&self, session: &SessionId, mode: Mode) {
+        METRICS.refused_offers.count(self.label());
+        tracing::info!(event = "offer-refused", %session, mode = mode.name(), short_of = self.label(), "{self}");
+    }
+
     fn label(&self) -> &'static str {
         match self {
             Self::Load { .. } => "load",
@@ -86,13 +92,13 @@ impl Admission {
 
     /// A seat for a sender to `session`. One that takes its own session over adds nothing and is always let in.
     pub fn admit(&self, session: &SessionId, mode: Mode) -> Result<Seat, Refusal> {
-        let admitted = self.shared.admit(session, mode);
-        if let Err(refusal) = &admitted {
-            METRICS.refused_offers.count(refusal.label());
-            tracing::info!(event = "offer-refused", %session, mode = mode.name(), short_of = refusal.label(), "{refusal}");
-        }
-        let (id, meter) = admitted?;
+        let (id, meter) = self.shared.admit(session, mode)?;
         Ok(Seat { id, meter, shared: self.shared.clone() })
+    }
+
+    /// The sender to `session` is told to go, so nothing is expected of it any more.
+    pub fn discount(&self, session: &SessionId) {
+        self.shared.ledger(Instant::now()).discount(session);
     }
 
     /// Whether a new live sender would be let in now.

@@ -118,9 +118,10 @@ pub struct Metrics {
 }
 
 /// Why connections end.
-const ENDS: [&str; 9] = [
+const ENDS: [&str; 10] = [
     "asked",
     "never-connected",
+    "gave-way",
     "channel-closed",
     "connection-closed",
     "silent",

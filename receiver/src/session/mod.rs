@@ -148,6 +148,9 @@ pub enum Loss {
     /// No connection came about.
     #[error("the sender never connected")]
     NeverConnected,
+    /// It had not connected when another sender needed the room.
+    #[error("the sender had not connected yet when others needed its place; try again")]
+    GaveWay,
     /// Its data channel is closed.
     #[error("the sender closed its data channel")]
     ChannelClosed,
@@ -176,6 +179,7 @@ impl Loss {
     pub fn label(self) -> &'static str {
         match self {
             Self::NeverConnected => "never-connected",
+            Self::GaveWay => "gave-way",
             Self::ChannelClosed => "channel-closed",
             Self::ConnectionClosed => "connection-closed",
             Self::Silent => "silent",

@@ -49,6 +49,9 @@ pub(super) struct Task {
     attached: bool,
     /// Whether the last sender ended in good order.
     closed: bool,
+    /// Whether any sender ever got through. A session without one leaves nothing to remember, and strangers could
+    /// fill memory with such.
+    reached: bool,
 }
 
 /// The sender of the moment.
@@ -92,6 +95,7 @@ impl Task {
             run: None,
             attached: false,
             closed: false,
+            reached: false,
         }
     }
 
@@ -120,10 +124,19 @@ impl Task {
                 }
                 answer.send(!stale).ok();
             }
-            Message::Channel(peer, outbox) => self.open_channel(peer, outbox),
-            Message::Done(peer, order, outcome) => self.done(peer, order, outcome),
+            Message::Channel(peer, outbox) => {
+                self.reached = true;
+                self.open_channel(peer, outbox);
+            }
+            Message::Done(peer, order, outcome) => {
+                self.reached = true;
+                self.done(peer, order, outcome);
+            }
             Message::Drained(peer) => self.drained(peer),
-            Message::End(ending) => self.end(ending),
+            Message::End(ending) => {
+                self.reached |= !matches!(ending.reason, Reason::Lost(Loss::NeverConnected | Loss::GaveWay));
+                self.end(ending);
+            }
             Message::Subscribe(since, outbox) => self.subscribe(since, outbox),
             Message::Describe(answer) => {
                 answer.send(self.describe()).ok();
@@ -141,7 +154,8 @@ impl Task {
                 }
             }
         }
-        ControlFlow::Continue(())
+        let in_vain = self.attached && !self.reached && self.peer.is_none();
+        if in_vain { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn attach(&mut self, attachment: Attachment) {

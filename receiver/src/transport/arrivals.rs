@@ -108,7 +108,9 @@ impl Arrivals {
     }
 
     fn make_report(&mut self, now: Instant, media_ssrc: u32) -> Option<TransportLayerCc> {
-        let from = self.untold?.min(self.next).max(self.base);
+        // After a gap longer than a report what lies furthest back is left out: a report has to have an arrival.
+        let untold = self.untold?;
+        let from = untold.min(self.next).max(untold.saturating_sub(REPORT - 1)).max(self.base);
         let end = (self.base + self.window.len() as u64).min(from + REPORT);
         let statuses = self.window.range((from - self.base) as usize..(end - self.base) as usize);
         let first = statuses.clone().flatten().next().copied()?;
@@ -236,6 +238,21 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_a_gap_longer_than_a_report_is_told() {
+        let start = Instant::now();
+        for gap in [REPORT - 1, REPORT, REPORT + 1, WINDOW as u64 - 1] {
+            let mut arrivals = Arrivals::new(start);
+            arrivals.note(10, start);
+            arrivals.report(start, true, 7).unwrap();
+            let after = 10 + gap as u16;
+            arrivals.note(after, start + ms(30));
+            let told = read(&arrivals.report(start + ms(30), true, 7).unwrap());
+            assert_eq!(told.last(), Some(&(after, Some(30))), "{gap}");
+            assert_eq!(arrivals.next_wakeup(), None, "{gap}: it would wake for naught, for ever");
+        }
+    }
+
+    #[test]
     fn any_numbers_are_taken_within_bounds() {
         let start = Instant::now();
         let mut arrivals = Arrivals::new(start);
@@ -248,6 +265,7 @@ mod tests {
             if let Some(report) = arrivals.report(now, step % 3 == 0, 7) {
                 assert!(!read(&report).is_empty());
             }
+            assert!(arrivals.next_wakeup().is_none_or(|wakeup| wakeup > now));
         }
     }
 }

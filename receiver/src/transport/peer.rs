@@ -169,7 +169,7 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
         session: wiring.session,
         connection,
         ice,
-        _slot: slot,
+        slot,
         intake,
         decoder: decoding.worker,
         wants_channel: offer.data_channel && !ours,
@@ -199,7 +199,7 @@ struct Task {
     connection: Arc<dyn PeerConnection>,
     ice: Ice,
     /// Free again before anybody is told that the connection is over.
-    _slot: Arc<Slot>,
+    slot: Arc<Slot>,
     intake: Intake,
     decoder: Worker,
     /// Whether a data channel was offered, none is there yet, and the sender may leave it to us.
@@ -277,6 +277,7 @@ impl Task {
     ) -> (Reason, Option<oneshot::Sender<()>>) {
         let mut state = Liveness::begin();
         let (channel_closed, mut channel_closes) = mpsc::channel(1);
+        let mut wanted = self.slot.wanted();
         let lost = |loss| (Reason::Lost(loss), None);
         loop {
             let check = tokio::time::sleep_until(state.next_check());
@@ -292,6 +293,7 @@ impl Task {
                     Ok(()) => Loss::TakenOver,
                     Err(_session_gone) => Loss::Forgotten,
                 }),
+                () = wanted.raised() => return lost(Loss::GaveWay),
                 _ = channel_closes.recv() => return lost(Loss::ChannelClosed),
                 notice = notices.recv() => match notice {
                     Some(Notice::State(RTCPeerConnectionState::Closed)) | None => {
@@ -299,6 +301,7 @@ impl Task {
                     }
                     Some(Notice::State(now)) => {
                         if now == RTCPeerConnectionState::Connected {
+                            self.slot.settle();
                             self.presence.connected();
                         }
                         state = state.after(now);

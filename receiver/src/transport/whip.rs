@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -153,6 +153,47 @@ impl Endpoint {
     }
 }
 
+impl Shared {
+    /// Room for a new connection. Where there is none, those that have not connected yet give way.
+    fn room(&self, asked: &Asked) -> Result<Room, Problem> {
+        loop {
+            let refusal = match self.try_room(asked) {
+                Ok(room) => return Ok(room),
+                Err(refusal) => refusal,
+            };
+            let evicted = if refusal.may_pass() { self.slots.make_room(asked.address()) } else { None };
+            let Some(evicted) = evicted else {
+                if let NoRoom::Seat(refusal) = &refusal {
+                    refusal.note(&asked.session, asked.mode);
+                }
+                return Err(Problem::unavailable(refusal.to_string()));
+            };
+            self.settings.admission.discount(&evicted);
+        }
+    }
+
+    fn try_room(&self, asked: &Asked) -> Result<Room, NoRoom> {
+        let slot = self.slots.take(&asked.session, asked.address())?;
+        Ok((slot, self.settings.admission.admit(&asked.session, asked.mode)?))
+    }
+}
+
+/// Why there is no room.
+#[derive(Debug, thiserror::Error)]
+enum NoRoom {
+    #[error(transparent)]
+    Slot(#[from] NoSlot),
+    #[error(transparent)]
+    Seat(#[from] Refusal),
+}
+
+impl NoRoom {
+    /// Whether there may be room when others are gone.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Slot(NoSlot::Full) | Self::Seat(Refusal::Load { .. }))
+    }
+}
+
 type Parameters = Query<HashMap<String, String>>;
 
 /// POST: an offer.
@@ -167,10 +208,9 @@ async fn offer(
     let offer = Offer::parse(&body)?;
     let mut asked = Asked::read(&parameters, &endpoint.shared.settings)?;
     asked.client = client.map(|Extension(ConnectInfo(address))| address.ip());
-    let slot = endpoint.shared.slots.take(&asked.session)?;
-    let seat = endpoint.shared.settings.admission.admit(&asked.session, asked.mode)?;
+    let room = endpoint.shared.room(&asked)?;
     // A client that hangs up now cancels this handler; half a connection would never be closed.
-    let accepting = tokio::spawn(async move { endpoint.accept(&offer, asked, (slot, seat)).await });
+    let accepting = tokio::spawn(async move { endpoint.accept(&offer, asked, room).await });
     let accepted = accepting.await;
     accepted.unwrap_or_else(|_panic| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "answering the offer failed")))
 }
@@ -201,6 +241,11 @@ struct Asked {
 }
 
 impl Asked {
+    /// Where it comes from, as far as that is known.
+    fn address(&self) -> IpAddr {
+        self.client.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+    }
+
     fn read(parameters: &HashMap<String, String>, settings: &Settings) -> Result<Self, Problem> {
         let wrong = |name: &str, error: &dyn std::fmt::Display| Problem::bad_request(format!("?{name}=: {error}"));
         let session = match parameters.get(query::SESSION) {
@@ -329,12 +374,6 @@ impl From<OfferError> for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        Self::unavailable(refusal.to_string())
-    }
-}
-
 impl From<PeerError> for Problem {
     fn from(error: PeerError) -> Self {
         let status = match error {
@@ -345,12 +384,6 @@ impl From<PeerError> for Problem {
             PeerError::Ended | PeerError::NoRelay(_) => return Self::unavailable(error.to_string()),
         };
         Self::new(status, error.to_string())
-    }
-}
-
-impl From<NoSlot> for Problem {
-    fn from(error: NoSlot) -> Self {
-        Self::unavailable(error.to_string())
     }
 }
 

@@ -97,22 +97,28 @@ impl Doors {
 
     /// Serves what is `published` to and `others` until `closing` is raised; then lets answers finish.
     pub async fn serve(self, listener: TcpListener, published: Router, others: Router, closing: Stop) {
+        let server = self.server(published, others);
+        let reloading = self.reload.map(|reload| tokio::spawn(reload.on_hangup()));
+        server.serve(listener, self.limits, closing).await;
+        reloading.inspect(tokio::task::JoinHandle::abort);
+    }
+
+    /// The server of what is `published` to and of `others`, with all that a request meets before it gets there.
+    pub fn server(&self, published: Router, others: Router) -> Server {
         let router = published
             .route_layer(middleware::from_fn(access::publish))
             .merge(others)
             .fallback(problem::no_such_path)
             .method_not_allowed_fallback(problem::no_such_method)
+            .layer(middleware::map_response(problem::translate))
             .layer(middleware::from_fn_with_state(self.counters.clone(), receive))
-            .layer(middleware::from_fn_with_state(self.access, access::check))
+            .layer(middleware::from_fn_with_state(self.access.clone(), access::check))
             .layer(middleware::from_fn_with_state(self.origins.clone(), origin::check))
             .layer(self.origins.cors())
             .layer(middleware::from_fn(whip::announce))
             .layer(middleware::map_response(harden))
             .layer(middleware::from_fn(ops::count));
-        let server = Server::new(router, self.certificate, self.counters);
-        let reloading = self.reload.map(|reload| tokio::spawn(reload.on_hangup()));
-        server.serve(listener, self.limits, closing).await;
-        reloading.inspect(tokio::task::JoinHandle::abort);
+        Server::new(router, self.certificate.clone(), self.counters.clone())
     }
 }
 

@@ -39,9 +39,15 @@ pub mod rates;
 pub mod server;
 pub mod tls;
 pub mod tokens;
+pub mod waiting;
 
 use problem::Problem;
 use tokens::{Grant, Scope};
+
+/// Bytes of a message from a reader over WebSocket, who has nothing to say; also what is read at once.
+const MAX_HEARD: usize = 4096;
+/// Bytes that wait for such a reader: the longest line, and answers to pings as long as it takes none.
+const MAX_WAITING: usize = 256 << 10;
 
 /// What the caller's token may do.
 type Caller = Extension<Arc<Grant>>;
@@ -123,7 +129,7 @@ async fn results(
     }
     let lines = lines(inbox, closing);
     Ok(match wanted.form {
-        Form::WebSocket(upgrade) => upgrade.max_message_size(4096).on_upgrade(|socket| websocket(socket, lines)),
+        Form::WebSocket(upgrade) => bounded(upgrade).on_upgrade(|socket| websocket(socket, lines)),
         Form::Ndjson => ndjson(lines),
         Form::Events => events(lines),
     })
@@ -194,6 +200,12 @@ fn lines(inbox: Inbox, closing: Stop) -> impl Stream<Item = Arc<Rendered>> + Sen
         (!batch.is_empty()).then_some((batch, (inbox, closing)))
     });
     batches.flat_map(stream::iter)
+}
+
+/// The library makes room for a whole frame when it is announced, and for every pong until it is taken.
+fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    let upgrade = upgrade.max_message_size(MAX_HEARD).max_frame_size(MAX_HEARD).read_buffer_size(MAX_HEARD);
+    upgrade.write_buffer_size(0).max_write_buffer_size(MAX_WAITING)
 }
 
 async fn websocket(mut socket: WebSocket, lines: impl Stream<Item = Arc<Rendered>>) {

@@ -1,19 +1,23 @@
 //! Who may hold a connection when more want one than there are places.
 //!
-//! A connection has to earn its place with a whole request that is not refused. Where places run out the oldest
-//! that has not done so gives way, of the address that has the most such: so connections that only wait keep
-//! nobody out, however many they are.
+//! A connection has to earn its place with a whole request that is not refused. Where places run out one that has
+//! not done so gives way ([`super::waiting`]).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     convert::Infallible,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use cv_core::process::Stop;
+use tokio::sync::mpsc;
 
-use super::network::network;
+use super::{
+    network::network,
+    waiting::{Ticket, Waiting},
+};
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -37,35 +41,25 @@ pub struct Places {
 #[derive(Default)]
 struct Counts {
     taken: usize,
-    next: u64,
-    networks: HashMap<IpAddr, Held>,
-}
-
-/// What one address holds.
-#[derive(Default)]
-struct Held {
-    taken: usize,
-    /// Those that may be asked to give way, oldest first.
-    unproven: BTreeMap<u64, oneshot::Sender<()>>,
+    /// By address.
+    networks: HashMap<IpAddr, usize>,
+    /// Those that may be asked to give way.
+    unproven: Waiting<()>,
 }
 
 /// A connection's place; free again when dropped.
 pub struct Place {
     places: Places,
     network: IpAddr,
-    number: u64,
+    ticket: Ticket,
 }
 
 /// Lets a connection keep its place. Cloning is cheap.
 #[derive(Clone)]
 pub struct Proof {
     counts: Arc<Mutex<Counts>>,
-    network: IpAddr,
-    number: u64,
+    ticket: Ticket,
 }
-
-/// Tells a connection that it has to give way.
-pub struct Eviction(oneshot::Receiver<()>);
 
 /// There is no place left, and nobody who could give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,31 +80,28 @@ impl Places {
         (Self { limits, counts: Arc::default(), _alive: alive }, Emptied(emptied))
     }
 
-    /// A place for a connection from `address`, and how it is told to give way.
-    pub fn take(&self, address: IpAddr) -> Result<(Place, Eviction), Refusal> {
+    /// A place for a connection from `address`, and what is raised when it has to give way. One that gives way keeps
+    /// counting until it is gone, but for a moment there is one more.
+    pub fn take(&self, address: IpAddr) -> Result<(Place, Stop), Refusal> {
         let network = network(address);
         let per_address = if network.is_loopback() { self.limits.total } else { self.limits.per_address };
-        let mut counts = lock(&self.counts);
-        let own = counts.networks.get(&network).map_or(0, |held| held.taken);
-        if own >= per_address && !counts.evict(network) {
+        let (now, mut counts) = (Instant::now(), lock(&self.counts));
+        let own = counts.networks.get(&network).copied().unwrap_or_default();
+        if own >= per_address && counts.unproven.evict_from(network, now).is_none() {
             return Err(Refusal::AddressFull);
         }
-        if own < per_address && counts.taken >= self.limits.total && !counts.evict_any() {
+        if own < per_address && counts.taken >= self.limits.total && counts.unproven.evict_any(now).is_none() {
             return Err(Refusal::Full);
         }
-        let (tell, evicted) = oneshot::channel();
-        let number = counts.next;
-        counts.next += 1;
+        let (ticket, evicted) = counts.unproven.enter((), network, now);
         counts.taken += 1;
-        let held = counts.networks.entry(network).or_default();
-        held.taken += 1;
-        held.unproven.insert(number, tell);
-        Ok((Place { places: self.clone(), network, number }, Eviction(evicted)))
+        *counts.networks.entry(network).or_default() += 1;
+        Ok((Place { places: self.clone(), network, ticket }, evicted))
     }
 
     /// Makes the oldest connection give way that has not earned its place; `false` if all have.
     pub fn evict(&self) -> bool {
-        lock(&self.counts).evict_any()
+        lock(&self.counts).unproven.evict_any(Instant::now()).is_some()
     }
 }
 
@@ -118,24 +109,10 @@ fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
     counts.lock().expect("nobody panics while counting")
 }
 
-impl Counts {
-    /// The connection keeps counting until it is gone, so for a moment there are more than the limit.
-    fn evict(&mut self, network: IpAddr) -> bool {
-        let oldest = self.networks.get_mut(&network).and_then(|held| held.unproven.pop_first());
-        // One that is not there to hear it is leaving anyway.
-        oldest.map(|(_, tell)| tell.send(()).ok()).is_some()
-    }
-
-    fn evict_any(&mut self) -> bool {
-        let most = self.networks.iter().max_by_key(|(_, held)| held.unproven.len());
-        most.map(|(network, _)| *network).is_some_and(|network| self.evict(network))
-    }
-}
-
 impl Place {
     /// What lets this connection keep it.
     pub fn proof(&self) -> Proof {
-        Proof { counts: self.places.counts.clone(), network: self.network, number: self.number }
+        Proof { counts: self.places.counts.clone(), ticket: self.ticket }
     }
 }
 
@@ -143,11 +120,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = lock(&self.places.counts);
         counts.taken -= 1;
-        let Some(held) = counts.networks.get_mut(&self.network) else { return };
-        held.taken -= 1;
-        held.unproven.remove(&self.number);
-        if held.taken == 0 {
-            counts.networks.remove(&self.network);
+        counts.unproven.leave(self.ticket, Instant::now());
+        if let Some(held) = counts.networks.get_mut(&self.network) {
+            *held -= 1;
+            if *held == 0 {
+                counts.networks.remove(&self.network);
+            }
         }
     }
 }
@@ -155,18 +133,7 @@ impl Drop for Place {
 impl Proof {
     /// The connection made a whole request that was not refused.
     pub fn earn(&self) {
-        if let Some(held) = lock(&self.counts).networks.get_mut(&self.network) {
-            held.unproven.remove(&self.number);
-        }
-    }
-}
-
-impl Eviction {
-    /// Completes when the connection has to give way; never, once it has earned its place.
-    pub async fn told(self) {
-        if self.0.await.is_err() {
-            std::future::pending().await
-        }
+        lock(&self.counts).unproven.settle(self.ticket);
     }
 }
 
@@ -194,23 +161,21 @@ mod tests {
     fn the_oldest_of_those_who_only_wait_gives_way() {
         let places = places(2, 2);
         let (_first, evicted) = places.take(address(1)).unwrap();
-        let _second = places.take(address(2)).unwrap();
-        assert!(evicted.0.is_empty());
+        let (_second, kept) = places.take(address(2)).unwrap();
+        assert!(!evicted.is_raised());
         let _third = places.take(address(3)).unwrap();
-        // Which of two addresses with one connection each gives way is open; that one does is not.
-        assert_eq!(lock(&places.counts).networks.values().map(|held| held.unproven.len()).sum::<usize>(), 2);
+        assert!(evicted.is_raised() && !kept.is_raised());
     }
 
     #[test]
     fn the_address_with_the_most_waiting_gives_way() {
         let places = places(4, 4);
         let (_honest, kept) = places.take(address(1)).unwrap();
-        let mut kept = kept.told().boxed();
-        let (_flood, mut told): (Vec<_>, Vec<_>) =
-            (0..3).map(|_| places.take(address(2)).unwrap()).map(|(place, told)| (place, told.told().boxed())).unzip();
+        let flood: Vec<_> = (0..3).map(|_| places.take(address(2)).unwrap()).collect();
         let _newcomer = places.take(address(3)).unwrap();
-        assert!((&mut kept).now_or_never().is_none());
-        assert!((&mut told[0]).now_or_never().is_some() && (&mut told[1]).now_or_never().is_none());
+        let told: Vec<bool> = flood.iter().map(|(_, told)| told.is_raised()).collect();
+        assert!(!kept.is_raised());
+        assert_eq!(told, [true, false, false]);
     }
 
     #[test]
@@ -220,7 +185,7 @@ mod tests {
         place.proof().earn();
         assert_eq!(places.take(address(2)).map(|_| ()), Err(Refusal::Full));
         assert_eq!(places.take(address(1)).map(|_| ()), Err(Refusal::AddressFull));
-        assert!(told.told().now_or_never().is_none());
+        assert!(!told.is_raised());
         drop(place);
         assert!(places.take(address(2)).is_ok());
     }

@@ -10,6 +10,9 @@ use axum::{
 };
 use serde_json::json;
 
+/// The library has nothing longer to say.
+const MAX_DETAIL: usize = 4096;
+
 /// An error that a client can read.
 #[derive(Debug)]
 pub struct Problem {
@@ -61,6 +64,18 @@ pub fn body(read: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(rejection.status(), "the body is far longer than it need be"),
         status => Problem::new(status, rejection.body_text()),
     })
+}
+
+/// What the library says by itself of requests that it cannot read, as a problem like all others.
+pub async fn translate(response: Response) -> Response {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_text = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    let status = response.status();
+    if !is_text || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), MAX_DETAIL).await.unwrap_or_default();
+    Problem::new(status, String::from_utf8_lossy(&text)).into_response()
 }
 
 /// The answer to a path that leads nowhere.

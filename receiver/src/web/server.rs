@@ -101,7 +101,7 @@ impl Server {
     /// Gives a connection its place and its task, or closes it.
     fn admit(&self, stream: TcpStream, peer: SocketAddr, places: &Places, closing: &Stop) {
         count(&self.counters.accepted);
-        let (place, eviction) = match places.take(peer.ip()) {
+        let (place, mut eviction) = match places.take(peer.ip()) {
             Ok(place) => place,
             Err(Refusal::Full) => return count(&self.counters.refused_full),
             Err(Refusal::AddressFull) => return count(&self.counters.refused_address),
@@ -110,13 +110,13 @@ impl Server {
             tracing::debug!(%error, "a connection broke before it began");
             return;
         }
-        let caller = Caller { address: peer, proof: place.proof() };
+        let caller = Caller::new(peer, &place);
         let (server, closing) = (self.clone(), closing.clone());
         tokio::spawn(async move {
             let counters = server.counters.clone();
             tokio::select! {
                 () = server.handle(stream, place, caller, closing) => {}
-                () = eviction.told() => count(&counters.evicted),
+                () = eviction.raised() => count(&counters.evicted),
             }
         });
     }
@@ -136,8 +136,8 @@ impl Server {
         }
     }
 
-    /// Requests and answers, one after the other.
-    async fn converse<S>(self, stream: S, caller: Caller, mut closing: Stop)
+    /// Requests and answers over `stream`, one after the other, until `closing` is raised or the peer is done.
+    pub async fn converse<S>(self, stream: S, caller: Caller, mut closing: Stop)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -174,9 +174,16 @@ impl Server {
 }
 
 /// Who is at the other end of a connection.
-struct Caller {
+pub struct Caller {
     address: SocketAddr,
     proof: Proof,
+}
+
+impl Caller {
+    /// A peer at `address` whose connection has `place`.
+    pub fn new(address: SocketAddr, place: &Place) -> Self {
+        Self { address, proof: place.proof() }
+    }
 }
 
 /// Lines leave when they are made, and a peer that vanished is noticed where nothing is sent.
