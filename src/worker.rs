@@ -33,6 +33,18 @@ impl Worker {
     }
 }
 
+/// Calls what it holds when it is dropped, also by a panic.
+#[derive(Debug)]
+pub struct Finally<F: FnOnce()>(pub Option<F>);
+
+impl<F: FnOnce()> Drop for Finally<F> {
+    fn drop(&mut self) {
+        if let Some(last) = self.0.take() {
+            last();
+        }
+    }
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take()

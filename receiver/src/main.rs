@@ -40,10 +40,14 @@ fn serve(options: &Serve) -> Result<()> {
     // and more workers would only wake each other.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("network").enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(async {
+    let runtime = runtime.context("cannot start the runtime")?;
+    let done = runtime.block_on(async {
         let (stopper, stop) = process::stop_on_signals().context("cannot listen for signals")?;
         Receiver::bind(options, inherited, stopper).await?.run(stop).await
-    })
+    });
+    // Every session had its time to end; what hangs still is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 fn analyzers(output: Output) -> String {

@@ -19,7 +19,7 @@ use cv_core::{
     report::{Cause, ClockSource},
     stamp::Stamp,
     timestamp::{TimeBase, Timestamp},
-    worker::Worker,
+    worker::{Finally, Worker},
 };
 
 use super::Codec;
@@ -105,14 +105,14 @@ pub struct Decoding {
     pub work: mailbox::Sender<Work>,
     /// Set when it needs a keyframe; whoever asks for one clears it.
     pub wants_keyframe: Arc<AtomicBool>,
-    /// Ends once `work` has no more senders.
-    pub worker: Worker,
 }
 
 impl Decoding {
-    /// Opens a decoder on a thread named after `name` with room for `capacity` units.
+    /// Opens a decoder on a thread named after `name` with room for `capacity` units. The thread ends once `work` has no
+    /// more senders; nobody waits for it, since it may sit in an analyzer for long.
     ///
-    /// `verdict` is called on that thread with consecutive orders from 0 and may block; `ended` is its last call.
+    /// `verdict` is called on that thread with consecutive orders from 0 and may block; `ended` is its last call, whatever
+    /// happens.
     pub fn start(
         name: &str,
         capacity: usize,
@@ -133,16 +133,18 @@ impl Decoding {
             order: 0,
             verdict: Box::new(verdict),
         };
+        let ended = Finally(Some(ended));
         let worker = Worker::spawn(name, move || {
+            let _ended = ended;
             while let Some(work) = queue.recv() {
                 METRICS.queues.decoder.sub(1);
                 decoder.take(work);
             }
             decoder.finish();
-            ended();
         })
         .map_err(|error| super::Error(format!("no thread: {error}")))?;
-        Ok(Self { work, wants_keyframe, worker })
+        worker.detach();
+        Ok(Self { work, wants_keyframe })
     }
 }
 

@@ -11,12 +11,10 @@ use super::{Dispatch, Job};
 
 /// A fixed number of threads that take jobs in the order in which they come.
 ///
-/// The queue is unbounded in itself; lanes bound it to width times sessions.
+/// They end with the last of the jobs; nobody waits for that, since an analyzer may take long. The queue is unbounded in itself; lanes bound it to width times sessions.
 pub struct Threads {
     jobs: Mutex<mpsc::Sender<Job>>,
     width: usize,
-    /// Dropped after `jobs`, whose end stops them.
-    _workers: Vec<Worker>,
 }
 
 impl Threads {
@@ -25,16 +23,17 @@ impl Threads {
         let width = width.max(1);
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
-        let worker = |index: usize| {
+        for index in 0..width {
             let queue = queue.clone();
-            Worker::spawn(&format!("extract-{index}"), move || {
+            let worker = Worker::spawn(&format!("extract-{index}"), move || {
                 // The lock is held while waiting: the next idle thread waits for the lock instead of the queue.
                 while let Ok(job) = { queue.lock().expect("a waiting thread cannot panic").recv() } {
                     job.run();
                 }
-            })
-        };
-        Ok(Self { jobs: Mutex::new(jobs), width, _workers: (0..width).map(worker).collect::<Result<_, _>>()? })
+            })?;
+            worker.detach();
+        }
+        Ok(Self { jobs: Mutex::new(jobs), width })
     }
 }
 

@@ -279,17 +279,8 @@ pub struct Requests {
 }
 
 /// Routes that are counted by name; the last one stands for all others.
-pub const ROUTES: [&str; 9] = [
-    "/whip",
-    "/whip/{secret}",
-    "/cv/sessions",
-    "/cv/session",
-    "/cv/session/{id}",
-    "/cv/session/{id}/results",
-    "/cv/token",
-    "/",
-    "other",
-];
+pub const ROUTES: [&str; 7] =
+    ["/whip", "/whip/{secret}", "/cv/sessions", "/cv/session", "/cv/session/{id}", "/cv/session/{id}/results", "other"];
 /// Statuses that are counted by themselves: who was turned away.
 pub const REFUSED_STATUSES: [u16; 4] = [401, 403, 429, 503];
 

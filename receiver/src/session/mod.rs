@@ -15,6 +15,7 @@ use cv_core::{
     report::{Cause, Packets},
     session_id::SessionId,
     whip::Mode,
+    worker::Finally,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,8 +48,10 @@ pub struct Attachment {
     pub run: Option<u64>,
     /// The analyzers it asked for.
     pub plan: Arc<Plan>,
-    /// Told when another sender takes over.
-    pub replaced: oneshot::Sender<()>,
+    /// Told when another connection takes over, and why.
+    pub replaced: oneshot::Sender<Loss>,
+    /// What became of its packets so far.
+    pub packets: Box<dyn Fn() -> Packets + Send>,
 }
 
 impl Attachment {
@@ -204,9 +207,10 @@ impl Session {
     pub fn start(id: SessionId, ttl: Duration, stdout: Option<Outbox>, ended: impl FnOnce() + Send + 'static) -> Self {
         let (inbox, messages) = mpsc::channel(INBOX);
         let task = task::Task::new(id.to_string(), ttl, stdout);
+        let ended = Finally(Some(ended));
         tokio::spawn(async move {
+            let _ended = ended;
             task.run(messages).await;
-            ended();
         });
         Self { id, inbox }
     }

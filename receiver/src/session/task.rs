@@ -69,7 +69,8 @@ struct Peer {
     drained: bool,
     ending: Option<Ending>,
     /// Dropped unused it means that the session is over.
-    replaced: Option<oneshot::Sender<()>>,
+    replaced: Option<oneshot::Sender<Loss>>,
+    packets: Box<dyn Fn() -> Packets + Send>,
 }
 
 /// Analysis state with the plan it belongs to.
@@ -159,7 +160,7 @@ impl Task {
     }
 
     fn attach(&mut self, attachment: Attachment) {
-        let Attachment { peer, client, mode, next, run, plan, replaced } = attachment;
+        let Attachment { peer, client, mode, next, run, plan, replaced, packets } = attachment;
         if let Some(older) = self.peer.take() {
             self.take_over(older, next.is_some());
         }
@@ -198,6 +199,7 @@ impl Task {
             drained: false,
             ending: None,
             replaced: Some(replaced),
+            packets,
         });
         let news = report::Session { state, ..self.news(event) };
         tracing::info!(
@@ -223,14 +225,14 @@ impl Task {
             return self.finish_if_done();
         }
         let loss = if came_back { Loss::CameBack } else { Loss::TakenOver };
-        let replaced = older.replaced.take();
+        let (replaced, packets) = (older.replaced.take(), (older.packets)());
         self.peer = Some(older);
-        self.close(&Reason::Lost(loss), Packets::default());
+        self.close(&Reason::Lost(loss), packets);
         if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
             channel.finish();
         }
         if let Some(replaced) = replaced {
-            replaced.send(()).ok();
+            replaced.send(loss).ok();
         }
     }
 

@@ -5,6 +5,9 @@ use std::{fmt, net::IpAddr};
 /// Candidates of one client that are used. Each costs connectivity checks to an address that only the client vouches
 /// for; a machine with many interfaces has a dozen.
 pub const MAX_CANDIDATES: usize = 32;
+/// Those of them with one address: one for each section of an unbundled offer, and some for NATs. More would only have
+/// many checks sent to somebody who never asked for them (RFC 8445, 19.5.1).
+pub const MAX_OF_ADDRESS: usize = 8;
 
 /// A candidate that checks can be sent to: UDP, with an IP address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,12 @@ impl Candidate {
             kind: KINDS.into_iter().find(|known| *known == kind)?,
         })
     }
+}
+
+/// Whether `new` is worth checks beside the candidates `known`.
+pub fn is_welcome(new: &Candidate, known: &[Candidate]) -> bool {
+    let of_address = known.iter().filter(|known| known.address == new.address).count();
+    known.len() < MAX_CANDIDATES && of_address < MAX_OF_ADDRESS && !known.contains(new)
 }
 
 const KINDS: [&str; 4] = ["host", "srflx", "prflx", "relay"];

@@ -35,6 +35,9 @@ pub(super) const GATHERING_LIMIT: Duration = Duration::from_secs(1);
 /// Packets that one sent again may be late by; senders remember about as many.
 const REPLAY_WINDOW: usize = 4096;
 
+/// Places for what is no channel.
+const RESERVED_NOTICES: usize = 32;
+
 /// Something that the library tells us.
 pub(super) enum Notice {
     State(RTCPeerConnectionState),
@@ -68,7 +71,10 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
-        self.tell(Notice::Channel(channel));
+        // A client may open any number of them; how its connection fares must find a place all the same.
+        if self.events.capacity() > RESERVED_NOTICES {
+            self.tell(Notice::Channel(channel));
+        }
     }
 
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {

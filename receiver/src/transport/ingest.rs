@@ -207,13 +207,13 @@ impl Ingest {
     /// Hands over what is complete and asks for what is missing.
     fn advance(&mut self, now: Instant) {
         self.flush_overflow();
-        self.retry = (!self.overflow.is_empty()).then_some(now + OVERFLOW_RETRY);
         while let Some(event) = self.assembler.pull(now) {
             match event {
                 Event::Picture(picture) => self.hand_over(picture),
                 Event::Lost { .. } | Event::Broken => self.queue(Work::Broken),
             }
         }
+        self.retry = (!self.overflow.is_empty()).then_some(now + OVERFLOW_RETRY);
         let missing = self.assembler.due(now);
         if let (false, Some(stream)) = (missing.is_empty(), &self.stream) {
             let nack = TransportLayerNack {

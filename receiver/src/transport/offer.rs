@@ -4,7 +4,7 @@
 //! and then silence. So every offer is read here first (RFC 9725, 4.2 and 4.4; RFC 8866).
 
 use super::{
-    candidate::{Candidate, MAX_CANDIDATES},
+    candidate::{self, Candidate},
     credentials::Credentials,
 };
 
@@ -260,7 +260,7 @@ fn rewrite(lines: &[&str], sections: &[Section<'_>]) -> String {
     let mut candidates: Vec<Candidate> = Vec::new();
     for line in lines {
         if let Some(candidate) = line.strip_prefix("a=candidate:").map(Candidate::parse) {
-            let new = candidate.filter(|new| !candidates.contains(new) && candidates.len() < MAX_CANDIDATES);
+            let new = candidate.filter(|new| candidate::is_welcome(new, &candidates));
             let Some(new) = new else { continue };
             sdp.push_str(&format!("a={new}\r\n"));
             candidates.push(new);
@@ -370,8 +370,11 @@ mod tests {
         let candidates = "a=candidate:1 1 UDP 2130706431 127.0.0.1 5000 typ host\na=candidate:2 1 TCP 1 127.0.0.1 9 typ host tcptype active\na=candidate:3 1 udp 1 abc.local 5000 typ host\na=candidate:garbage\n";
         let sdp = Offer::parse(&offer(&[H264, candidates].concat())).unwrap().sdp;
         assert_eq!(sdp.matches("a=candidate").count(), 1);
-        let many: String = (1..100).map(|port| format!("a=candidate:1 1 udp 1 127.0.0.1 {port} typ host\n")).collect();
-        let sdp = Offer::parse(&offer(&[H264, &many, &many].concat())).unwrap().sdp;
-        assert_eq!(sdp.matches("a=candidate").count(), MAX_CANDIDATES);
+        let taken = |hosts: u32| {
+            let line = |number: u32| format!("a=candidate:1 1 udp 1 192.0.2.{} {number} typ host\n", number % hosts);
+            let many: String = (1..100).map(line).collect();
+            Offer::parse(&offer(&[H264, &many, &many].concat())).unwrap().sdp.matches("a=candidate").count()
+        };
+        assert_eq!((taken(1), taken(20)), (candidate::MAX_OF_ADDRESS, candidate::MAX_CANDIDATES));
     }
 }

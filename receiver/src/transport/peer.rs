@@ -1,6 +1,7 @@
 //! One WebRTC connection to a sender: answered, fed into a session, ended in good order.
 
 use std::{
+    ops::Deref,
     pin::pin,
     sync::{
         Arc,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cv_core::{whip, worker::Worker};
+use cv_core::whip;
 use cv_wire::Agreement;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -131,8 +132,8 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let id: PeerId = PEERS.fetch_add(1, Ordering::Relaxed);
     let decoding = pipeline::start(id, &wiring).map_err(|error| PeerError::Internal(error.to_string()))?;
-    let intake = Intake::new(decoding.work);
-    let ingest = Ingest::new(intake.clone(), wiring.mode, wiring.first_sequence, decoding.wants_keyframe);
+    let intake = Open(Intake::new(decoding.work));
+    let ingest = Ingest::new(intake.0.clone(), wiring.mode, wiring.first_sequence, decoding.wants_keyframe);
     let (events, mut notices) = mpsc::channel(64);
     let up = Arc::new(Up::default());
     let agreement = Agreement::default();
@@ -145,18 +146,13 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
     let Connected { connection, inlet, answer } = match connect(offer, parts, &mut notices).await {
         Ok(connected) => connected,
         Err(error) => {
-            intake.close();
-            // It ends by itself now; joining would hold up the network.
-            decoding.worker.detach();
             wiring.session.tell(Message::Abandon).await;
             return Err(error);
         }
     };
-    let taken_over = match attach(id, &wiring).await {
+    let taken_over = match attach(id, &wiring, intake.0.clone()).await {
         Ok(taken_over) => taken_over,
         Err(error) => {
-            intake.close();
-            decoding.worker.detach();
             close(&*connection).await;
             return Err(error);
         }
@@ -171,7 +167,6 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
         ice,
         slot,
         intake,
-        decoder: decoding.worker,
         wants_channel: offer.data_channel && !ours,
         channel: None,
         presence: Presence::connecting(),
@@ -181,14 +176,32 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
 }
 
 /// Makes the peer the sender of its session. Gives what tells when another one is.
-async fn attach(peer: PeerId, wiring: &Wiring) -> Result<oneshot::Receiver<()>, PeerError> {
+async fn attach(peer: PeerId, wiring: &Wiring, intake: Intake) -> Result<oneshot::Receiver<Loss>, PeerError> {
     let (replaced, taken_over) = oneshot::channel();
     let Wiring { client, mode, next, run, .. } = *wiring;
-    let attachment = Attachment { peer, client, mode, next, run, plan: wiring.plan.clone(), replaced };
+    let packets = Box::new(move || intake.packets());
+    let attachment = Attachment { peer, client, mode, next, run, plan: wiring.plan.clone(), replaced, packets };
     match wiring.session.ask(|answer| Message::Attach(attachment, answer)).await {
         Some(true) => Ok(taken_over),
         Some(false) => Err(PeerError::Superseded),
         None => Err(PeerError::Ended),
+    }
+}
+
+/// A decoder's way in, closed in the end however that comes: the decoder's thread waits for it.
+struct Open(Intake);
+
+impl Deref for Open {
+    type Target = Intake;
+
+    fn deref(&self) -> &Intake {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -200,8 +213,7 @@ struct Task {
     ice: Ice,
     /// Free again before anybody is told that the connection is over.
     slot: Arc<Slot>,
-    intake: Intake,
-    decoder: Worker,
+    intake: Open,
     /// Whether a data channel was offered, none is there yet, and the sender may leave it to us.
     wants_channel: bool,
     channel: Option<Channel>,
@@ -221,7 +233,7 @@ impl Task {
         mut self,
         mut notices: mpsc::Receiver<Notice>,
         mut requests: mpsc::Receiver<Request>,
-        taken_over: oneshot::Receiver<()>,
+        taken_over: oneshot::Receiver<Loss>,
     ) {
         let (reason, asked) = self.live(&mut notices, &mut requests, taken_over).await;
         let mut waiting: Vec<_> = asked.into_iter().collect();
@@ -264,8 +276,6 @@ impl Task {
             drop(channel.handle);
         }
         close(&*self.connection).await;
-        // Drained, so it is about to end; but a hanging analyzer must not hang the network.
-        self.decoder.detach();
     }
 
     /// Runs until there is a reason to end.
@@ -273,7 +283,7 @@ impl Task {
         &mut self,
         notices: &mut mpsc::Receiver<Notice>,
         requests: &mut mpsc::Receiver<Request>,
-        mut taken_over: oneshot::Receiver<()>,
+        mut taken_over: oneshot::Receiver<Loss>,
     ) -> (Reason, Option<oneshot::Sender<()>>) {
         let mut state = Liveness::begin();
         let (channel_closed, mut channel_closes) = mpsc::channel(1);
@@ -290,7 +300,7 @@ impl Task {
                     None => std::future::pending().await,
                 },
                 taken = &mut taken_over => return lost(match taken {
-                    Ok(()) => Loss::TakenOver,
+                    Ok(loss) => loss,
                     Err(_session_gone) => Loss::Forgotten,
                 }),
                 () = wanted.raised() => return lost(Loss::GaveWay),

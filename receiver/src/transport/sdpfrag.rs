@@ -4,7 +4,7 @@
 //! left out and the rest counts.
 
 use super::{
-    candidate::{Candidate, MAX_CANDIDATES},
+    candidate::{self, Candidate},
     credentials::Credentials,
 };
 
@@ -104,10 +104,8 @@ impl<'a> Reader<'a> {
                 if self.sections == 0 {
                     return Err(FragmentError::Malformed("a candidate stands before the first m= line"));
                 }
-                let candidate = Candidate::parse(value).filter(|new| !self.fragment.candidates.contains(new));
-                if self.fragment.candidates.len() < MAX_CANDIDATES {
-                    self.fragment.candidates.extend(candidate);
-                }
+                let known = &mut self.fragment.candidates;
+                known.extend(Candidate::parse(value).filter(|new| candidate::is_welcome(new, known)));
             }
             "end-of-candidates" => self.fragment.complete = true,
             // Options, pacing, groups and extensions: the session keeps those of its offer.
@@ -174,9 +172,10 @@ mod tests {
         let odd = "a=candidate:2 1 udp 1 abc.local 9 typ host\r\na=candidate:3 1 TCP 1 192.0.2.1 9 typ host\r\na=candidate:\r\n";
         let fragment = Fragment::parse(&[SECTION, odd, CANDIDATE].concat()).unwrap();
         assert_eq!(fragment.candidates.len(), 1);
-        let many: String =
-            (1..100).map(|port| format!("a=candidate:1 1 udp 1 192.0.2.1 {port} typ host\r\n")).collect();
-        assert_eq!(Fragment::parse(&[SECTION, &many].concat()).unwrap().candidates.len(), MAX_CANDIDATES);
+        let many: String = (1..100)
+            .map(|number| format!("a=candidate:1 1 udp 1 192.0.2.{} {number} typ host\r\n", number % 20))
+            .collect();
+        assert_eq!(Fragment::parse(&[SECTION, &many].concat()).unwrap().candidates.len(), candidate::MAX_CANDIDATES);
     }
 
     #[test]
