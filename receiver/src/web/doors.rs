@@ -24,7 +24,7 @@ use tokio::{net::TcpListener, sync::watch};
 use super::{
     access::{self, Access},
     counters::{HttpCounters, count},
-    origin::{self, Origins},
+    origin::{self, Origins, Pages},
     places::{Limits, Proof},
     problem::{self, Problem},
     server::Server,
@@ -43,7 +43,7 @@ const MAX_TOKENS: u64 = 1 << 20;
 /// The doors, before anything is behind them.
 pub struct Doors {
     access: Arc<Access>,
-    origins: Arc<Origins>,
+    pages: Arc<Pages>,
     certificate: Option<watch::Receiver<Arc<ServerConfig>>>,
     limits: Limits,
     reload: Option<Reload>,
@@ -68,13 +68,15 @@ impl Doors {
                 "{address} is reachable from other machines without TLS, so tokens and results can be read on the way: give --tls-cert and --tls-key, or put a proxy in front"
             );
         }
+        let guarded = !exposed && tokens.is_none();
+        let origins = Origins::parse(&options.cors_origin).context("--cors-origin")?;
         let (tokens_in, tokens_out) = tokens.map(watch::channel).unzip();
         let (certificate_in, certificate_out) = config.map(watch::channel).unzip();
         let counters = Arc::<HttpCounters>::default();
         let rate = (options.rate_limit > 0).then(|| options.rate_limit.into());
         Ok(Self {
             access: Arc::new(Access::new(tokens_out, rate, counters.clone())),
-            origins: Arc::new(Origins::parse(&options.cors_origin).context("--cors-origin")?),
+            pages: Arc::new(Pages { origins, guarded }),
             certificate: certificate_out,
             limits: Limits {
                 total: options.max_connections.into(),
@@ -113,8 +115,8 @@ impl Doors {
             .layer(middleware::map_response(problem::translate))
             .layer(middleware::from_fn_with_state(self.counters.clone(), receive))
             .layer(middleware::from_fn_with_state(self.access.clone(), access::check))
-            .layer(middleware::from_fn_with_state(self.origins.clone(), origin::check))
-            .layer(self.origins.cors())
+            .layer(middleware::from_fn_with_state(self.pages.clone(), origin::check))
+            .layer(self.pages.origins.cors())
             .layer(middleware::from_fn(whip::announce))
             .layer(middleware::map_response(harden))
             .layer(middleware::from_fn(ops::count));

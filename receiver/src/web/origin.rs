@@ -1,10 +1,10 @@
 //! What pages of other origins may do; nothing unless an origin is named.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, uri::Authority},
     middleware::Next,
     response::Response,
 };
@@ -22,6 +22,31 @@ pub enum Origins {
     Listed(Vec<HeaderValue>),
     /// All there are.
     Any,
+}
+
+/// Which pages may use a server, and under which names of it.
+#[derive(Debug)]
+pub struct Pages {
+    /// The origins of pages.
+    pub origins: Origins,
+    /// Whether everybody on this machine may come in, and nobody else. Then any page could, by a name of its own that
+    /// leads here (DNS rebinding), if the server answered to every name.
+    pub guarded: bool,
+}
+
+impl Pages {
+    /// Whether a request goes to a name that nobody else can make up: an address, localhost, that of an origin.
+    fn is_meant(&self, headers: &HeaderMap) -> bool {
+        let Some(host) = headers.get(header::HOST).filter(|_| self.guarded) else { return true };
+        let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
+        let name = authority.host().trim_matches(['[', ']']);
+        let local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
+        local
+            || match &self.origins {
+                Origins::Any => true,
+                Origins::Listed(list) => list.iter().any(|origin| is_own(origin, Some(host))),
+            }
+    }
 }
 
 /// Text that is no origin.
@@ -91,11 +116,17 @@ fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
     origin.zip(host).is_some_and(|((_, origin), host)| origin.eq_ignore_ascii_case(host))
 }
 
-/// Refuses WebSockets to pages of other origins: browsers let any page open them, and leave the check to the server.
-pub async fn check(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Result<Response, Problem> {
-    if request.headers().contains_key(header::UPGRADE) && !origins.admit(request.headers()) {
+/// Refuses WebSockets to pages of other origins, since browsers let any page open them and leave the check to the
+/// server; and everything under names that are none of ours.
+pub async fn check(State(pages): State<Arc<Pages>>, request: Request, next: Next) -> Result<Response, Problem> {
+    if !pages.is_meant(request.headers()) {
+        let detail = "without a token this receiver answers to its addresses and to localhost only; use those, or name \
+                      the origin with --cors-origin";
+        return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
+    }
+    if request.headers().contains_key(header::UPGRADE) && !pages.origins.admit(request.headers()) {
         let detail = "pages of this origin may not open a WebSocket here; --cors-origin names those that may";
-        return Err(Problem::new(axum::http::StatusCode::FORBIDDEN, detail));
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     Ok(next.run(request).await)
 }
@@ -119,6 +150,22 @@ mod tests {
             assert_eq!(origins(&[text]).unwrap(), Origins::Listed(vec![HeaderValue::try_from(text).unwrap()]));
         }
         assert_eq!(origins(&["https://example.org", "*"]).unwrap(), Origins::Any);
+    }
+
+    #[test]
+    fn a_guarded_server_answers_to_no_name_that_a_stranger_can_make_up() {
+        let meant = |guarded: bool, host: &str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::try_from(host).unwrap())]);
+            Pages { origins: origins(&["https://cv.example.org"]).unwrap(), guarded }.is_meant(&headers)
+        };
+        for host in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST", "[::1]:8080", "192.0.2.1", "cv.example.org"] {
+            assert!(meant(true, host), "{host}");
+        }
+        for host in ["evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b"] {
+            assert!(!meant(true, host), "{host}");
+            assert!(meant(false, host), "{host}");
+        }
+        assert!(Pages { origins: origins(&[]).unwrap(), guarded: true }.is_meant(&HeaderMap::new()));
     }
 
     #[test]
