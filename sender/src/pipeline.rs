@@ -220,12 +220,11 @@ impl EncodeStage {
         // In every-frame mode keyframes come by schedule alone: one more would change what is measured.
         let keyframe = wanted && self.mode == Mode::Live;
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
-        if let Some(bitrate) = bitrate {
-            if !encoder.set_bitrate(bitrate)
-                && let Some(rate) = &mut self.rate
-            {
-                rate.unheard();
-            }
+        if let Some(bitrate) = bitrate
+            && !encoder.set_bitrate(bitrate)
+            && let Some(rate) = &mut self.rate
+        {
+            rate.unheard();
         }
         if keyframe {
             encoder.request_keyframe();

@@ -77,6 +77,7 @@ impl World {
             admission: Admission::new(0.0),
             max_sessions: 1,
             port: Port::bind(0).expect("a port"),
+            ice_servers: Vec::new(),
         });
         let (close, closing) = process::stop();
         let server = doors.server(endpoint.routes(), web::routes(sessions.clone(), closing.clone()));

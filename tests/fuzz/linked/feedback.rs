@@ -21,6 +21,9 @@ use rtc::{
 #[path = "../../../sender/src/transport/estimate.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod estimate;
+#[path = "../../../sender/src/transport/feedback.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod feedback;
 #[path = "../../../sender/src/transport/history.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod history;
@@ -37,7 +40,8 @@ mod publish;
 #[allow(dead_code, unreachable_pub)]
 mod twcc;
 
-use publish::{Feedback, Publish, StreamId, carrier};
+use feedback::Feedback;
+use publish::{Publish, StreamId, carrier};
 
 /// Its SSRC is easily guessed.
 const STREAM: StreamId = StreamId { ssrc: 0x0101_0101, payload_type: 102, first_sequence: 65_530 };
