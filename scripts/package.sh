@@ -50,7 +50,7 @@ command -v cargo-deb > /dev/null || cargo install cargo-deb --locked
 
 case $profile in release) folder=release ;; dev) folder=debug ;; *) folder=$profile ;; esac
 target=${CARGO_TARGET_DIR:-target}
-cargo build --locked --quiet --profile "$profile" -p cv-sender -p cv-receiver --bins
+cargo build --locked --quiet --profile "$profile" --workspace --bins
 generated=$target/$folder/generated
 mkdir -p "$generated"
 for what in man bash zsh fish; do

@@ -4,6 +4,7 @@
 #     scripts/test.sh             everything
 #     scripts/test.sh --quick     format, lints and tests beside the code; no release build
 #     scripts/test.sh --camera    and the camera against a virtual device (or CV_CAMERA=1; minutes)
+#     scripts/test.sh --package   and the Debian packages (installs cargo-deb where it is missing; minutes)
 #
 # CV_SHARED names the folder with clips and rigs (default ../shared). Tests that lack them say SKIPPED.
 set -euo pipefail
@@ -11,11 +12,13 @@ cd "$(dirname "$0")/.."
 
 quick=''
 camera=${CV_CAMERA:-}
+package=''
 for argument in "$@"; do
     case $argument in
         --quick) quick=1 ;;
         --camera) camera=1 ;;
-        *) echo "usage: scripts/test.sh [--quick] [--camera]" >&2; exit 2 ;;
+        --package) package=1 ;;
+        *) echo "usage: scripts/test.sh [--quick] [--camera] [--package]" >&2; exit 2 ;;
     esac
 done
 shared=$(cd "${CV_SHARED:-../shared}" 2> /dev/null && pwd) || shared=
@@ -48,7 +51,7 @@ lockfile() {
 }
 
 scripts() {
-    shellcheck -x scripts/*.sh .ci/run
+    shellcheck -x scripts/*.sh .ci/run scripts/deb/*/*
     python3 -c 'import ast, sys; [ast.parse(open(name).read()) for name in sys.argv[1:]]' scripts/*.py
 }
 
@@ -105,6 +108,7 @@ source scripts/setup.sh "$level"
 check format cargo fmt --all --check
 check 'Cargo.lock is up to date' lockfile
 check scripts scripts
+check 'files of the packages' scripts/package.sh --check
 check 'confinement of the service' exposure
 check lints cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 if [ -n "$quick" ]; then
@@ -129,6 +133,11 @@ if [ -n "$camera" ]; then
     check camera scripts/test-camera.sh
 else
     printf '\nSKIPPED: scripts/test-camera.sh; NO CAMERA WAS TESTED (--camera or CV_CAMERA=1 does, in minutes)\n'
+fi
+if [ -n "$package" ]; then
+    check packages scripts/package.sh
+else
+    printf '\nSKIPPED: the Debian packages (--package builds them)\n'
 fi
 check 'working tree untouched' untouched
 printf '\nAll checks passed in %d s.\n' "$SECONDS"

@@ -100,7 +100,8 @@ impl<T> Pacer<T> {
         self.again.len() + self.first.len()
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
         self.again.is_empty() && self.first.is_empty()
     }
 

@@ -143,10 +143,8 @@ impl Publish {
         self.release(now);
     }
 
-    /// Gives a new packet its sequence number and its place in the queue.
-    fn enqueue(&mut self, mut packet: rtp::Packet) {
-        packet.header.sequence_number = self.sequence;
-        self.sequence = self.sequence.wrapping_add(1);
+    /// Gives a new packet its place in the queue.
+    fn enqueue(&mut self, packet: rtp::Packet) {
         let bytes = packet.payload.len() + OVERHEAD;
         self.pacer.push(packet, bytes);
     }
@@ -170,6 +168,9 @@ impl Publish {
         if again {
             self.history.resent(packet.header.sequence_number, now);
         } else {
+            // Numbered as they leave, for a probe overtakes those that wait.
+            packet.header.sequence_number = self.sequence;
+            self.sequence = self.sequence.wrapping_add(1);
             self.history.insert(packet.header.sequence_number, packet.clone());
             self.last = Some(packet.clone());
         }
@@ -275,11 +276,7 @@ impl Publish {
         };
         let probe = match reported {
             // A packet without a picture: unlike a copy it is always news to the receiver, so it is reported.
-            true => {
-                let header = rtp::Header { marker: false, sequence_number: self.sequence, ..bare(&last.header) };
-                self.sequence = self.sequence.wrapping_add(1);
-                rtp::Packet { header, payload: Bytes::new() }
-            }
+            true => rtp::Packet { header: rtp::Header { marker: false, ..bare(&last.header) }, payload: Bytes::new() },
             false => last.clone(),
         };
         let again = !reported;
@@ -527,6 +524,28 @@ mod tests {
         publish.handle_read(tagged(later, AnyPacket::Rtcp(vec![Box::new(arrived(2, 5_000_000))]))).unwrap();
         assert!(!feedback.out.load(Ordering::Relaxed), "it is over");
         assert!(feedback.keyframe_wanted.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_probe_that_overtakes_what_waits_leaves_no_hole_in_the_numbers() {
+        let start = Instant::now();
+        let (mut publish, mut packets, _) = numbered(start);
+        publish.handle_read(tagged(start, AnyPacket::Rtcp(vec![Box::new(arrived(1, 1000))]))).unwrap();
+        // A path so slow that packets wait for seconds.
+        publish.pacer.set_rate(start, 8000.0);
+        let mut now = start;
+        while now < start + Duration::from_secs(3) {
+            now = publish.poll_timeout().unwrap();
+            publish.handle_timeout(now).unwrap();
+            packets.extend(sent(&mut publish));
+        }
+        assert!(
+            packets.iter().any(|packet| packet.payload.is_empty()) && !publish.pacer.is_empty(),
+            "a probe overtook"
+        );
+        for (number, packet) in packets.iter().enumerate() {
+            assert_eq!(packet.header.sequence_number, STREAM.first_sequence.wrapping_add(number as u16));
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Parser;
-use cv_core::process::{self, Stop, Stopper};
+use cv_core::{
+    process::{self, Stop, Stopper},
+    report::Packets,
+};
 use cv_receiver::{
     admission::Admission,
     analysis::{Definitions, Plan},
@@ -63,8 +66,8 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
         let _guard = runtime.enter();
-        // As many requests as the fuzzer makes; at most one offer that is good by chance.
-        let cli = Cli::parse_from(["cv-receiver", "--rate-limit", "0", "--max-sessions", "1"]);
+        // As many requests as the fuzzer makes, by any name; at most one offer that is good by chance.
+        let cli = Cli::parse_from(["cv-receiver", "--rate-limit", "0", "--max-sessions", "1", "--cors-origin", "*"]);
         let doors = Doors::new(&cli.serve.doors, cli.serve.listen).expect("nothing is asked for that can fail");
         let sessions = Sessions::new(10, cli.serve.session_ttl, None);
         let definitions = Definitions::default();
@@ -119,6 +122,7 @@ async fn attach(session: &Session) {
         run: None,
         plan,
         replaced: oneshot::channel().0,
+        packets: Box::new(Packets::default),
     };
     assert_eq!(session.ask(|answer| Message::Attach(attachment, answer)).await, Some(true));
 }

@@ -19,37 +19,41 @@ fuzz_target!(|said: &[u8]| {
     let has_bodies = !said.windows(5).any(|word| word == b"HEAD ");
     let (mut rest, mut count) = (&answers[..], 0);
     while !rest.is_empty() {
-        let (status, head, body) = split(rest);
+        let Some((status, head, body)) = split(rest) else { break };
         count += 1;
-        rest = if has_bodies { check(status, head, body) } else { &[] };
+        let after = if has_bodies { check(status, head, body) } else { Some(&[][..]) };
+        let Some(after) = after else { break };
+        rest = after;
     }
+    // Who reads too late is cut off in the middle of an answer.
+    assert!(rest.is_empty() || reads == Reads::Late, "an answer breaks off: {}", String::from_utf8_lossy(rest));
     let lines = said.split(|byte| *byte == b'\n').count();
     assert!(count <= lines, "{count} answers to {lines} lines");
 });
 
-/// The first answer's status and head, and what follows its head.
-fn split(answers: &[u8]) -> (u16, &str, &[u8]) {
-    let end = find(answers, b"\r\n\r\n").expect("a head has an end") + 4;
+/// The first answer's status and head, and what follows its head; none if that breaks off.
+fn split(answers: &[u8]) -> Option<(u16, &str, &[u8])> {
+    let end = find(answers, b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&answers[..end]).expect("a head is text");
     let status = head.strip_prefix("HTTP/1.1 ").or(head.strip_prefix("HTTP/1.0 "));
     let status = status.and_then(|text| text.get(..3)?.parse().ok()).expect("a status");
     assert!(matches!(status, 100 | 101 | 200..=206 | 400..=431 | 501 | 503 | 505), "{head}");
-    (status, head, &answers[end..])
+    Some((status, head, &answers[end..]))
 }
 
-/// Checks an answer's body; gives what follows it.
-fn check<'a>(status: u16, head: &str, body: &'a [u8]) -> &'a [u8] {
+/// Checks an answer's body; gives what follows it, none if it breaks off.
+fn check<'a>(status: u16, head: &str, body: &'a [u8]) -> Option<&'a [u8]> {
     if status <= 101 || status == 204 {
         // What follows an upgrade is no HTTP.
-        return if status == 101 { &[] } else { body };
+        return Some(if status == 101 { &[] } else { body });
     }
     let field = |name: &str| {
         let mut fields = head.lines().filter_map(|line| line.split_once(':'));
         fields.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     };
-    let Some(length) = field("content-length") else { return after_chunks(body) };
+    let Some(length) = field("content-length") else { return Some(after_chunks(body)) };
     let length: usize = length.parse().expect("a length is a number");
-    let (body, rest) = body.split_at_checked(length).expect("a body is as long as it says");
+    let (body, rest) = body.split_at_checked(length)?;
     // What does not get past the parser of requests has no body.
     if status >= 400 && length > 0 {
         assert_eq!(field("content-type"), Some("application/problem+json"), "{head}");
@@ -58,7 +62,7 @@ fn check<'a>(status: u16, head: &str, body: &'a [u8]) -> &'a [u8] {
         assert_eq!(problem["status"], status);
         assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
     }
-    rest
+    Some(rest)
 }
 
 /// What follows a body in chunks; nothing if it broke off, as results do when their reader leaves.
