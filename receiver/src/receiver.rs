@@ -5,6 +5,7 @@
 //! | between | carries | size | live, when full | every-frame, when full | counted as |
 //! |---|---|---|---|---|---|
 //! | media port → connection | datagrams | 2048 or 2 MiB a connection | the newest are dropped, asked for again | the same | `packets.lost` |
+//! | connection → TURN server | datagrams | 512 a relayed address | the newest are dropped, as a full socket would | the same | `media_datagrams_dropped` |
 //! | connection → assembler | RTP packets | 2048 a session | oldest picture is given up | newest packets, asked for again | `packets.lost` |
 //! | assembler → decoder | access units | 32 live, 256 every-frame | dropped to the next keyframe | the sender's credit keeps it from filling | gap `busy` |
 //! | decoder → extraction | pictures | 1 waiting a session | the waiting one is replaced | the decoder waits | gap `busy` |
