@@ -23,13 +23,13 @@ FRAMES = [b"\xff\x85abcdjunk!", b"\x82\xff" + (1 << 30).to_bytes(8, "big") + b"a
 
 
 def request(method, path, fields="", body=b""):
-    return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def malformed(session, location, tag):
     """Requests that a receiver must refuse, of every kind; `location` is that of a connection, `session` has readers."""
     sdp, key = "Content-Type: application/sdp\r\n", base64.b64encode(b"0123456789abcdef").decode()
-    upgrade = f"GET /cv/session/{session}/results HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    upgrade = f"GET /cv/session/{session}/results HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     upgrade += f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
     audio = offer(random.Random(1)).replace(b"m=video", b"m=audio")
     requests = [
@@ -40,13 +40,13 @@ def malformed(session, location, tag):
         request("POST", "/whip?analyze=nothing", sdp, offer(random.Random(4))),
         request("POST", "/whip", "Content-Type: text/plain\r\n", b"x" * 500),
         request("POST", "/whip", sdp, b"v=0\r\n" * 12_000),
-        f"POST /whip HTTP/1.1\r\nHost: a\r\n{sdp}Content-Length: 99999999\r\n\r\n".encode(),
+        f"POST /whip HTTP/1.1\r\nHost: localhost\r\n{sdp}Content-Length: 99999999\r\n\r\n".encode(),
         request("PATCH", location, FRAGMENT + 'If-Match: "0"\r\n', b"a=end-of-candidates\r\n"),
         request("PATCH", location, FRAGMENT, b"a=end-of-candidates\r\n"),
         request("PATCH", location, FRAGMENT + f"If-Match: {tag}\r\n", b"a=ice-ufrag:x\r\n" * 50),
         request("PATCH", location, FRAGMENT + "If-Match: *\r\n", b"\xff\xfe" * 50),
         request("PATCH", "/whip/0", FRAGMENT + "If-Match: *\r\n", b"x"),
-        b"POST /whip HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",
         upgrade.replace("Version: 13", "Version: 12").encode(),
     ]
@@ -140,7 +140,7 @@ class Loris(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
-        transport.write(b"POST /whip HTTP/1.1\r\nHost: a\r\nX: ")
+        transport.write(b"POST /whip HTTP/1.1\r\nHost: localhost\r\nX: ")
         self.pack.members.add(self)
 
     def connection_lost(self, _):

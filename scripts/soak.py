@@ -148,7 +148,7 @@ class Load:
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                 f"Sec-WebSocket-Key: {base64.b64encode(self.chance.randbytes(16)).decode()}\r\n",
             ])
-            reader = self.connect(f"GET {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+            reader = self.connect(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
             kept += [reader] if reader else []
             for reader in list(kept):
                 self.nibble(reader, kept)
@@ -172,7 +172,7 @@ class Load:
         """Requests that never come to their end."""
         hanging = []
         while not self.over.is_set():
-            client = self.connect(b"POST /whip HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n")
+            client = self.connect(b"POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n")
             hanging += [client] if client else []
             if len(hanging) > 50:
                 hanging.pop(0).close()
@@ -184,11 +184,11 @@ class Load:
         """Requests that make no sense."""
         requests = [
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-            b"POST /whip HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 5\r\n\r\nhello",
-            b"PATCH /whip/0 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            b"POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\nContent-Length: 5\r\n\r\nhello",
+            b"PATCH /whip/0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc",
             b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n",
-            b"DELETE /cv/session/%ff HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET /cv/session/steady-0/results HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n",
+            b"DELETE /cv/session/%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET /cv/session/steady-0/results HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\r\n",
         ]
         while not self.over.is_set():
             self.count["nonsense"] += 1

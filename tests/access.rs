@@ -292,7 +292,7 @@ fn half_open(receiver: SocketAddr, from: Ipv4Addr, beginning: &[u8]) -> TcpStrea
 fn thousands_of_requests_that_never_end_keep_nobody_out() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let receiver = Receiver::start(&[]);
-    let body = b"POST /whip HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nv=0";
+    let body = b"POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nv=0";
     let over = AtomicBool::new(false);
     let (address, over) = (receiver.address, &over);
     thread::scope(|scope| {
@@ -326,7 +326,7 @@ fn a_request_has_to_come_within_seconds() {
     let mut head = http::connect(receiver.address);
     head.write_all(b"GET /cv/sess").unwrap();
     let mut body = http::connect(receiver.address);
-    body.write_all(b"POST /whip HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nv=0").unwrap();
+    body.write_all(b"POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nv=0").unwrap();
     let rest = |stream: &mut TcpStream| {
         let mut answer = Vec::new();
         drop(stream.read_to_end(&mut answer));
@@ -336,7 +336,7 @@ fn a_request_has_to_come_within_seconds() {
     assert!(!rest(&mut head).starts_with("HTTP/1.1 2"));
     assert!(rest(&mut body).starts_with("HTTP/1.1 408"));
     let mut large = http::connect(receiver.address);
-    drop(large.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000)).as_bytes()));
+    drop(large.write_all(format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(20_000)).as_bytes()));
     assert!(rest(&mut large).starts_with("HTTP/1.1 431"));
 }
 

@@ -45,11 +45,10 @@ fn nonsense_over_http_changes_no_line_and_the_receiver_goes_on() {
     let calm = calm(&receiver);
     let sender = Sender::start(&receiver.url(), &SOURCE);
     sender.wait_for_frame(5);
-    let endless = format!("GET /whip HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
-    let traversal = "GET /cv/session/../../etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let huge =
-        "POST /whip HTTP/1.1\r\nHost: a\r\nContent-Type: application/sdp\r\nContent-Length: 99999999999\r\n\r\nv=0";
-    let negative = "POST /whip HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n";
+    let endless = format!("GET /whip HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    let traversal = "GET /cv/session/../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let huge = "POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\nContent-Length: 99999999999\r\n\r\nv=0";
+    let negative = "POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n";
     let binary: Vec<u8> = link::nonsense(77 << 16 | 1);
     let unfinished: Vec<_> = (0..50).map(|_| half_open(&receiver)).collect();
     for request in [endless.as_bytes(), traversal.as_bytes(), huge.as_bytes(), negative.as_bytes(), &binary] {
@@ -71,7 +70,7 @@ fn nonsense_over_http_changes_no_line_and_the_receiver_goes_on() {
 /// A request that never ends.
 fn half_open(receiver: &Receiver) -> std::net::TcpStream {
     let mut stream = http::connect(receiver.address);
-    stream.write_all(b"POST /whip HTTP/1.1\r\nHost: a\r\nContent-Le").expect("the server reads");
+    stream.write_all(b"POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Le").expect("the server reads");
     stream
 }
 
@@ -91,7 +90,7 @@ fn a_full_receiver_sends_others_away_until_there_is_room() {
 /// A reader of the session's results over a WebSocket (RFC 6455, 4.1, with the nonce of its example).
 fn websocket(receiver: &Receiver) -> TcpStream {
     let mut stream = http::connect(receiver.address);
-    let request = "GET /cv/session/calm/results HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    let request = "GET /cv/session/calm/results HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let head = http::read_head(&mut BufReader::with_capacity(1, &mut stream));

@@ -183,7 +183,7 @@ fn what_cannot_even_be_read_is_refused_as_a_problem() {
     let receiver = Receiver::start(&[]);
     let ask = |method: &str, path: &str, body: &[u8]| {
         let mut stream = http::connect(receiver.address);
-        let head = format!("{method} {path} HTTP/1.0\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer is text");

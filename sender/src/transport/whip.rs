@@ -463,9 +463,11 @@ mod tests {
 
     #[test]
     fn usable_ice_servers_are_found_among_links() {
-        let links = r#"</results>; rel="urn:x", <stun:a>; rel="ice-server", <turns:b>; rel="ice-server",
-            <turn:c?transport=udp>; rel="ice-server"; username="u"; credential="p,q"; credential-type="password",
-            <turn:d>; rel="ice-server""#;
+        let links = concat!(
+            r#"</results>; rel="urn:x", <stun:a>; rel="ice-server", <turns:b>; rel="ice-server", "#,
+            r#"<turn:c?transport=udp>; rel="ice-server"; username="u"; credential="p,q"; credential-type="password", "#,
+            r#"<turn:d>; rel="ice-server""#,
+        );
         let urls: Vec<String> = ice_servers(&Link::parse_all(links)).iter().map(IceServer::url).collect();
         assert_eq!(urls, ["stun:a:3478", "turn:c:3478?transport=udp"]);
     }
