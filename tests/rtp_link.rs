@@ -160,6 +160,7 @@ impl Simulation {
                 for sequence in sequences {
                     if let Some(message) = self.history.resend(sequence, self.now).cloned() {
                         self.transmit(message);
+                        self.history.resent(sequence, self.now);
                     }
                 }
             }
