@@ -30,7 +30,8 @@ from lab import Receiver, Watch, sender, summary
 LIVE = 5
 PATTERN = ("--pattern", "texture", "--mode", "live")
 ANSWERED, SLOWER, RETURN = 0.999, 3.0, 5.0
-# Memory that a receiver may take and not give back while nothing but refused requests comes: what its allocator keeps.
+# Memory that a receiver may take and not give back while nothing but refused requests comes, beyond what live sessions
+# take for their lines in that time: what its allocator keeps.
 GROWTH_MB = 8.0
 # What a place for a sender that never connects may cost, times the places that there are (--max-sessions).
 PLACES_MB = 6.0 * 64
@@ -276,9 +277,9 @@ def judge(phase, quiet, rate):
         slower = phase["latency_ms"]["p99"]["median"] / quiet["latency_ms"]["p99"]["median"]
         if slower > SLOWER:
             yield f"p99 {slower:.1f} times the quiet one"
-        grown = phase["memory_mb"]["end"] - phase["memory_mb"]["warm"]
-        if grown > GROWTH_MB:
-            yield f"memory grew by {grown:.1f} MB"
+        grown, usual = (one["memory_mb"]["end"] - one["memory_mb"]["warm"] for one in (phase, quiet))
+        if grown > usual + GROWTH_MB:
+            yield f"memory grew by {grown:.1f} MB, {usual:.1f} MB without the storm"
         if attack and attack["rate"] < 0.95 * rate:
             yield f"only {attack['rate']} requests a second came about"
     if "newcomers" in phase:
