@@ -3,7 +3,8 @@
 //! A live picture has to be decoded and analysed before the next one comes. Once live sessions use
 //! nearly all processors, one more would make every one of them drop pictures, so it is turned
 //! away and told to come back. An every-frame session slows down instead: it is never turned away for load,
-//! and what it uses counts for nothing here, since it takes what the others leave.
+//! and what it uses counts for nothing here. Its threads have no lower priority, so live sessions do feel it: where they
+//! must not, a receiver of their own is the answer.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -27,7 +28,7 @@ pub enum Refusal {
     /// The processors are spoken for.
     #[error(
         "live sessions use {used:.2} of the {limit:.2} processors that --max-load grants them, and this one would \
-         need about {needed:.2}; try again later, or send with --mode every-frame, which takes what is left"
+         need about {needed:.2}; try again later, or send with --mode every-frame, which only takes longer"
     )]
     Load {
         /// What they use.
