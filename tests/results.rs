@@ -121,6 +121,20 @@ fn a_reader_that_comes_after_the_end_still_gets_the_results() {
 }
 
 #[test]
+fn a_reader_too_many_is_told_to_come_back() {
+    let receiver = Receiver::start(&["--rate-limit", "0"]);
+    Sender::run(&receiver.url(), &[&SOURCE[..], &["--pace", "max"]].concat()).expect(0);
+    let ask = || {
+        let mut reader = http::send(receiver.address, "GET", RESULTS, &[("Accept", "application/x-ndjson")], "");
+        (http::read_head(&mut reader), reader)
+    };
+    let readers: Vec<_> = (0..256).map(|_| ask()).collect();
+    assert!(readers.iter().all(|(head, _)| head.starts_with("HTTP/1.0 200")), "{}", readers[255].0);
+    let (refused, _) = ask();
+    assert!(refused.starts_with("HTTP/1.0 503") && http::field(&refused, "retry-after").is_some(), "{refused}");
+}
+
+#[test]
 fn results_over_http_are_the_same_as_over_the_data_channel() {
     let receiver = Receiver::start(&[]);
     let run = |way: &str| {

@@ -98,8 +98,8 @@ pub enum Message {
     Drained(PeerId),
     /// The peer ends.
     End(Ending),
-    /// A reader wants lines: from that frame on, or those that come.
-    Subscribe(Option<u64>, Outbox),
+    /// A reader wants lines: from that frame on, or those that come. `false` where there is no room for one more.
+    Subscribe(Option<u64>, Outbox, oneshot::Sender<bool>),
     /// Somebody wants to know.
     Describe(oneshot::Sender<serde_json::Value>),
     /// An offer to it failed: a session that never had a sender need not be remembered.

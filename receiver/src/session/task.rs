@@ -138,7 +138,9 @@ impl Task {
                 self.reached |= !matches!(ending.reason, Reason::Lost(Loss::NeverConnected | Loss::GaveWay));
                 self.end(ending);
             }
-            Message::Subscribe(since, outbox) => self.subscribe(since, outbox),
+            Message::Subscribe(since, outbox, answer) => {
+                answer.send(self.subscribe(since, outbox)).ok();
+            }
             Message::Describe(answer) => {
                 answer.send(self.describe()).ok();
             }
@@ -403,19 +405,20 @@ impl Task {
         ending.done.send(()).ok();
     }
 
-    fn subscribe(&mut self, since: Option<u64>, outbox: Outbox) {
+    /// `false` if there is no room for another reader.
+    fn subscribe(&mut self, since: Option<u64>, outbox: Outbox) -> bool {
+        self.readers.retain(Outbox::is_read);
+        if self.readers.len() >= MAX_READERS {
+            return false;
+        }
         if since.is_some() {
             let serial = self.peer.as_ref().map_or(self.history.serial(), |peer| peer.since.0);
             for line in self.history.replay(serial, since) {
                 outbox.push(line.clone());
             }
         }
-        self.readers.retain(Outbox::is_read);
-        if self.readers.len() < MAX_READERS {
-            self.readers.push(outbox);
-        } else {
-            outbox.finish();
-        }
+        self.readers.push(outbox);
+        true
     }
 
     fn describe(&self) -> serde_json::Value {

@@ -124,8 +124,8 @@ async fn results(
 ) -> Result<Response, Problem> {
     let session = sessions.find(&access::session(&grant, Scope::Read, &id)?).ok_or_else(|| unknown(&id))?;
     let (outbox, inbox) = sink::outbox(Bound::READER);
-    if !session.tell(Message::Subscribe(wanted.since, outbox)).await {
-        return Err(unknown(&id));
+    if !session.ask(|answer| Message::Subscribe(wanted.since, outbox, answer)).await.ok_or_else(|| unknown(&id))? {
+        return Err(Problem::unavailable("this session has as many readers as it may; try again later"));
     }
     let lines = lines(inbox, closing);
     Ok(match wanted.form {
