@@ -324,7 +324,7 @@ impl Task {
                     Liveness::Connecting(_) => return lost(Loss::NeverConnected),
                     Liveness::Up { .. } => {
                         self.make_channel(channel_closed.clone()).await;
-                        state = Liveness::Up { check_channel: false };
+                        state = Liveness::Up { check_channel: None };
                     }
                     Liveness::Doubtful if self.intake.silence() >= SILENCE_LIMIT => return lost(Loss::Silent),
                     Liveness::Doubtful => {}
