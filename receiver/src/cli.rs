@@ -95,7 +95,7 @@ pub struct Serve {
     /// Address under which senders elsewhere reach this machine, where a NAT passes the media port on; repeatable.
     #[arg(long, value_name = "IP", value_parser = public_ip)]
     pub public_ip: Vec<IpAddr>,
-    /// STUN or TURN server, named to senders, too; repeatable: stun:HOST[:PORT] or turn:HOST[:PORT],USER,PASSWORD.
+    /// STUN or TURN server, named to senders, too; repeatable: stun:HOST:3478 or turn:HOST:3478,USER,PASSWORD.
     #[arg(
         long = "ice-server",
         env = "CV_ICE_SERVERS",

@@ -111,7 +111,7 @@ pub struct TargetArgs {
     /// Certificate of a private authority that the endpoint's may be signed by, as PEM.
     #[arg(long, env = "CV_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// STUN or TURN server, repeatable: stun:HOST[:PORT] or turn:HOST[:PORT],USER,PASSWORD.
+    /// STUN or TURN server, repeatable: stun:HOST:3478 or turn:HOST:3478,USER,PASSWORD.
     #[arg(
         long = "ice-server",
         env = "CV_ICE_SERVERS",
