@@ -59,7 +59,12 @@ pub fn init(level: i8, format: Format, filter: Option<&str>) {
         Some(Err(error)) => (EnvFilter::new(default), Some(error)),
         None => (EnvFilter::new(default), None),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(Utc);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_timer(Utc)
+        // Where stderr is closed it would say so on stderr, and panic.
+        .log_internal_errors(false);
     let result = match format {
         Format::Text => {
             builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_target(level > 0).try_init()

@@ -9,6 +9,7 @@ use cv_tests::{
     front::{Front, Reply},
     lines,
     link::Link,
+    program,
     way::Weather,
 };
 
@@ -31,6 +32,19 @@ fn a_sender_whose_receiver_dies_says_what_was_answered() {
     assert!(killed.elapsed() < Duration::from_secs(20), "it took {:?}", killed.elapsed());
     let answered = lines::accounted(&sent.lines).len();
     assert!(sent.stderr.contains(&format!("{answered} of ")), "{answered} were answered:\n{}", sent.stderr);
+}
+
+#[test]
+fn a_sender_whose_stderr_is_closed_goes_on_without_a_word() {
+    let receiver = Receiver::start(&[]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = program::command("cv-sender");
+    command.args(["--pattern", "bars:size=320x240", "--frames", "30", "-v", "--url", &receiver.url()]);
+    let sent = command.stderr(writer).output().unwrap();
+    assert_eq!(sent.status.code(), Some(0));
+    let printed: Vec<String> = String::from_utf8(sent.stdout).unwrap().lines().map(String::from).collect();
+    assert_eq!(lines::accounted(&printed), (0..30).collect::<Vec<_>>());
 }
 
 #[test]

@@ -55,14 +55,12 @@ pub enum Error {
     Encode(#[from] encode::Error),
 }
 
-/// The running threads.
+/// The running threads, ended when this is dropped. A source that blocks in a driver or a pipe is left to itself.
 pub struct Pipeline {
     /// Pictures numbered so far.
     numbered: Arc<AtomicU64>,
     /// Dropped to end the source.
     halt: Option<SyncSender<()>>,
-    capture: Worker,
-    encode: Worker,
     outlet: Outlet,
 }
 
@@ -101,21 +99,24 @@ impl Pipeline {
             next: 0,
         };
         let (report, failed) = std::sync::mpsc::channel();
-        let encode = Worker::spawn("encode", move || {
+        // Both are left to themselves: they wait for a source that may sit in a driver or a pipe for good.
+        Worker::spawn("encode", move || {
             if let Err(error) = stage.run(&queue) {
                 drop(report.send(error));
             }
             drop((queue, report));
             way.serve_until_closed();
-        })?;
-        let capture = Worker::spawn("capture", move || {
+        })?
+        .detach();
+        Worker::spawn("capture", move || {
             let captured = capture.run(&frames, &halted, &count).map_err(Error::from);
             // Closing the queue ends the encoder; a picture it could not encode is the better reason.
             drop(frames);
             let reason = failed.recv().map_or(captured, Err);
             drop(ended.send(reason));
-        })?;
-        Ok((Self { numbered, halt: Some(halt), capture, encode, outlet }, end))
+        })?
+        .detach();
+        Ok((Self { numbered, halt: Some(halt), outlet }, end))
     }
 
     /// Pictures numbered so far.
@@ -127,14 +128,12 @@ impl Pipeline {
     pub fn halt(&mut self) {
         self.halt = None;
     }
+}
 
-    /// Ends both threads. A source that blocks in a driver or a pipe is left to itself.
-    pub fn finish(mut self) {
+impl Drop for Pipeline {
+    fn drop(&mut self) {
         self.halt();
         self.outlet.close();
-        // Both wait for a source that may sit in a driver or a pipe for good.
-        self.encode.detach();
-        self.capture.detach();
     }
 }
 

@@ -185,7 +185,7 @@ impl Sender {
                 Err(error)
             }
         };
-        pipeline.finish();
+        drop(pipeline);
         self.progress.finish();
         let summary = self.summary(numbered, seconds, connect_ms);
         self.conclude(ended, numbered, summary).await

@@ -267,7 +267,7 @@ impl Publish {
         let Some((at, pause)) = self.probe.filter(|(at, _)| now >= *at) else { return };
         let reported = self.hears_arrivals();
         let unheard = match reported {
-            true => self.log.unheard_since().is_some(),
+            true => self.log.unheard_since().is_some() || self.log.has_unknown_end(),
             false => self.feedback.is_unanswered(),
         };
         let Some(last) = self.last.as_ref().filter(|_| unheard) else {
@@ -524,6 +524,26 @@ mod tests {
         publish.handle_read(tagged(later, AnyPacket::Rtcp(vec![Box::new(arrived(2, 5_000_000))]))).unwrap();
         assert!(!feedback.out.load(Ordering::Relaxed), "it is over");
         assert!(feedback.keyframe_wanted.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_lost_last_packet_is_probed_for_though_a_repetition_after_it_arrived() {
+        let start = Instant::now();
+        let (mut publish, packets, _) = publish_one(start);
+        (publish.number_id, publish.log) = (Some(3), SendLog::new(start));
+        packets.iter().for_each(|_| drop(publish.log.stamp(start, 1200, false)));
+        let last = packets.len() as u16 - 1;
+        let hear = |publish: &mut Publish, now, packet| {
+            publish.handle_read(tagged(now, AnyPacket::Rtcp(vec![packet]))).unwrap();
+        };
+        hear(&mut publish, start, Box::new(arrived(last, 1000)));
+        let nacks = nack_pairs_from_sequence_numbers(&[packets[0].header.sequence_number]);
+        hear(&mut publish, start, Box::new(TransportLayerNack { sender_ssrc: 0, media_ssrc: 7, nacks }));
+        assert_eq!(sent(&mut publish).len(), 1, "the repetition");
+        hear(&mut publish, start, Box::new(TransportLayerCc { base_sequence_number: last + 1, ..arrived(1, 2000) }));
+        assert_eq!(publish.log.unheard_since(), None);
+        publish.handle_timeout(start + PROBE_AFTER).unwrap();
+        assert_eq!(sent(&mut publish).len(), 1, "nothing else tells the receiver of the last packet");
     }
 
     #[test]

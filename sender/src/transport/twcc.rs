@@ -31,6 +31,9 @@ pub(super) struct SendLog {
     settled: u64,
     /// One beyond the newest packet that arrived.
     heard: u64,
+    /// One beyond the newest packet sent for the first time, and beyond the newest of these that arrived.
+    first: u64,
+    first_heard: u64,
     /// The last feedback's reference time, unwrapped.
     reference: Option<i64>,
 }
@@ -63,7 +66,7 @@ pub(super) struct Fates {
 impl SendLog {
     pub(super) fn new(epoch: Instant) -> Self {
         let slots = vec![None; CAPACITY].into_boxed_slice();
-        Self { slots, epoch, next: 0, total: 0, settled: 0, heard: 0, reference: None }
+        Self { slots, epoch, next: 0, total: 0, settled: 0, heard: 0, first: 0, first_heard: 0, reference: None }
     }
 
     /// Numbers a packet that leaves now.
@@ -73,6 +76,9 @@ impl SendLog {
         self.total += bytes as u64;
         let sent = Sent { number, at: now, bytes: bytes as u32, total: self.total, again, fate: Fate::Unknown };
         self.slots[number as usize % CAPACITY] = Some(sent);
+        if !again {
+            self.first = self.next;
+        }
         number as u16
     }
 
@@ -89,6 +95,12 @@ impl SendLog {
     /// Since when nothing that was sent has been heard of.
     pub(super) fn unheard_since(&self) -> Option<Instant> {
         (self.heard < self.next).then(|| self.get(self.heard).map(|sent| sent.at)).flatten()
+    }
+
+    /// Whether the receiver may not know yet of the last packet that was sent for the first time. That later
+    /// ones arrived says nothing where these were repetitions: no gap in the stream shows what came after them.
+    pub(super) fn has_unknown_end(&self) -> bool {
+        self.first_heard < self.first
     }
 
     /// Forgets to count the fate of all that was sent so far: an outage says nothing of the path's rate.
@@ -137,6 +149,9 @@ impl SendLog {
         let sent = slot.at.saturating_duration_since(epoch).as_micros() as i64;
         let arrival = Arrival { number, sent, arrived, bytes: slot.bytes, total: slot.total };
         self.heard = self.heard.max(number + 1);
+        if !slot.again {
+            self.first_heard = self.first_heard.max(number + 1);
+        }
         Some(arrival)
     }
 
@@ -251,6 +266,16 @@ mod tests {
         assert_eq!(log.read(&feedback(150, 50, &[])).len(), 50);
         assert_eq!(log.settle(), Fates { arrived: 44, lost: 1 }, "those sent again are left out");
         assert_eq!(log.unheard_since(), None);
+    }
+
+    #[test]
+    fn a_repetition_that_arrived_does_not_tell_of_the_end() {
+        let (mut log, _) = log(10);
+        assert!(log.has_unknown_end());
+        log.read(&feedback(0, 10, &[8]));
+        assert_eq!((log.unheard_since(), log.has_unknown_end()), (None, true), "the tenth was sent again");
+        log.read(&feedback(8, 1, &[]));
+        assert!(!log.has_unknown_end());
     }
 
     #[test]
