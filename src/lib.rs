@@ -22,6 +22,7 @@ pub mod ntp;
 pub mod picture;
 pub mod process;
 pub mod report;
+pub mod rgb;
 pub mod session_id;
 pub mod stamp;
 pub mod timestamp;

@@ -107,7 +107,7 @@ fn analyze(extraction: &Extraction, lane: &Lane, output: Output, answer: Answer)
     };
     if extraction.cost() == Cost::Light {
         let started = Instant::now();
-        let input = Input { picture: &picture, previous: previous.as_ref() };
+        let input = Input::new(&picture, previous.as_ref());
         let extracted = progress::watched(|| extraction.run(&input));
         return answer.give(analyzed(extracted, started.elapsed(), started));
     }

@@ -33,7 +33,7 @@ impl Extract for Busy {
         while started.elapsed() < self.0 {
             std::hint::spin_loop();
         }
-        Ok(Features::Null)
+        Ok(Value::Null.into())
     }
 }
 

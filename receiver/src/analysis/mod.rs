@@ -7,11 +7,16 @@
 //!
 //! To add an analyzer, write a file with the two halves and a row in [`ANALYZERS`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
+use bytes::Bytes;
 use cv_core::{
     picture::Picture,
     report::{Analysis, AnalyzerError},
+    rgb::Rgb,
 };
 use serde_json::Value;
 
@@ -27,15 +32,57 @@ pub use parameters::Parameters;
 pub use plan::{Definitions, Plan, PlanError};
 
 /// What an analyzer draws from one picture; plain data, so it can be saved and sent.
-pub type Features = Value;
+#[derive(Clone, Debug, PartialEq)]
+pub enum Features {
+    /// Numbers and names.
+    Json(Value),
+    /// Bytes in a layout that the analyzer describes: thumbnails, masks, colours.
+    Bytes(Bytes),
+}
+
+impl Features {
+    /// The value, or a sentence that these are other features.
+    pub fn json(&self) -> Result<&Value, String> {
+        match self {
+            Self::Json(value) => Ok(value),
+            Self::Bytes(bytes) => Err(format!("the features are {} bytes, not JSON", bytes.len())),
+        }
+    }
+
+    /// The bytes, or a sentence that these are other features.
+    pub fn bytes(&self) -> Result<&Bytes, String> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Json(_) => Err("the features are JSON, not bytes".into()),
+        }
+    }
+}
+
+impl From<Value> for Features {
+    fn from(value: Value) -> Self {
+        Self::Json(value)
+    }
+}
 
 /// What may be looked at: one picture, and the one before it.
-#[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// The picture.
     pub picture: &'a Picture,
     /// The picture decoded just before, if there is one; it may have another size.
     pub previous: Option<&'a Picture>,
+    rgb: OnceLock<Rgb>,
+}
+
+impl<'a> Input<'a> {
+    /// A picture and the one before it.
+    pub fn new(picture: &'a Picture, previous: Option<&'a Picture>) -> Self {
+        Self { picture, previous, rgb: OnceLock::new() }
+    }
+
+    /// The picture in colours, made once however many analyzers ask.
+    pub fn rgb(&self) -> &Rgb {
+        self.rgb.get_or_init(|| Rgb::of(self.picture))
+    }
 }
 
 /// The pure half: features of one picture.

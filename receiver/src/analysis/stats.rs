@@ -28,7 +28,7 @@ struct Measure;
 impl Extract for Measure {
     fn extract(&self, input: &Input<'_>) -> Result<Features, String> {
         let measures = luma::measure(input.picture.luma(), input.previous.map(|picture| picture.luma()));
-        Ok(json!([measures.brightness, measures.contrast, measures.sharpness, measures.motion]))
+        Ok(json!([measures.brightness, measures.contrast, measures.sharpness, measures.motion]).into())
     }
 }
 
@@ -38,7 +38,7 @@ struct Stats {
 
 impl Fold for Stats {
     fn fold(&mut self, time: f64, features: &Features) -> Result<Value, String> {
-        let values = serde_json::from_value::<[Option<f64>; 4]>(features.clone())
+        let values = serde_json::from_value::<[Option<f64>; 4]>(features.json()?.clone())
             .map_err(|error| format!("the features of stats are not four numbers: {error}"))?;
         self.baseline.push(time, values);
         let mut finding = serde_json::Map::with_capacity(5);
@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn a_finding_has_each_measure_beside_its_baseline() {
         let mut stats = stats();
-        stats.fold(0.0, &json!([100.0, 40.0, 800.0, null])).unwrap();
-        let finding = stats.fold(1.0, &json!([102.0, 40.0, 800.0, 3.0])).unwrap();
+        stats.fold(0.0, &json!([100.0, 40.0, 800.0, null]).into()).unwrap();
+        let finding = stats.fold(1.0, &json!([102.0, 40.0, 800.0, 3.0]).into()).unwrap();
         assert_eq!(finding["brightness"], 102.0);
         assert_eq!(finding["baseline"]["brightness"], json!({"mean": 101.0, "std": 1.0, "z": 1.0}));
         assert_eq!(finding["baseline"]["progress"], 0.1);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn features_of_another_shape_are_an_error() {
-        assert!(stats().fold(0.0, &json!("x")).is_err());
-        assert!(stats().fold(0.0, &json!([1, 2, 3])).is_err());
+        assert!(stats().fold(0.0, &json!("x").into()).is_err());
+        assert!(stats().fold(0.0, &json!([1, 2, 3]).into()).is_err());
     }
 }

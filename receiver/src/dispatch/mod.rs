@@ -41,7 +41,7 @@ impl Job {
     /// Does the work here and now.
     pub fn run(self) {
         let started = Instant::now();
-        let input = Input { picture: &self.picture, previous: self.previous.as_ref() };
+        let input = Input::new(&self.picture, self.previous.as_ref());
         let extracted = self.meter.measured(|| progress::watched(|| self.extraction.run(&input)));
         (self.done)(extracted, started.elapsed());
     }

@@ -5,10 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cv_core::{
-    picture::{Picture, Range},
-    session_id::SessionId,
-};
+use cv_core::{picture::Picture, rgb::Rgb, session_id::SessionId};
 
 /// Where and how often pictures are stored.
 #[derive(Clone, Debug)]
@@ -39,37 +36,21 @@ impl Pictures {
 fn store(folder: &Path, frame: u64, picture: &Picture) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(|error| error.to_string())?;
     let size = picture.size();
-    let image = image::RgbImage::from_raw(size.width(), size.height(), rgb(picture)).expect("three samples a pixel");
+    let image = image::RgbImage::from_raw(size.width(), size.height(), Rgb::of(picture).into_samples())
+        .expect("three samples a pixel");
     // A reader of the folder never meets half a picture.
     let (partial, whole) = (folder.join(format!(".{frame:08}.png")), folder.join(format!("{frame:08}.png")));
     image.save_with_format(&partial, image::ImageFormat::Png).map_err(|error| error.to_string())?;
     fs::rename(&partial, &whole).map_err(|error| error.to_string())
 }
 
-/// Packed RGB by BT.601 (ITU-R BT.601-7, 2.5), the matrix of cameras and of video that names none.
-fn rgb(picture: &Picture) -> Vec<u8> {
-    let (black, luma_gain, chroma_gain) = match picture.range() {
-        Range::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
-        Range::Full => (0.0, 1.0, 1.0),
-    };
-    let [luma, u, v] = [0, 1, 2].map(|index| picture.plane(index));
-    let mut rgb = Vec::with_capacity(3 * luma.width * luma.height);
-    for y in 0..luma.height {
-        let (us, vs) = (u.row(y / 2), v.row(y / 2));
-        for (x, &sample) in luma.row(y).iter().enumerate() {
-            let bright = (f32::from(sample) - black) * luma_gain;
-            let [cb, cr] = [us[x / 2], vs[x / 2]].map(|chroma| (f32::from(chroma) - 128.0) * chroma_gain);
-            let pixel = [bright + 1.402 * cr, bright - 0.344_136 * cb - 0.714_136 * cr, bright + 1.772 * cb];
-            rgb.extend(pixel.map(|value| value.round() as u8));
-        }
-    }
-    rgb
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cv_core::{geometry::Size, picture::Pool};
+    use cv_core::{
+        geometry::Size,
+        picture::{Pool, Range},
+    };
 
     #[test]
     fn every_nth_picture_is_stored_whole() {

@@ -1,0 +1,135 @@
+//! Pictures as packed 8-bit RGB, for analyzers and files that want colours.
+
+use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix};
+
+use crate::{
+    geometry::Size,
+    picture::{Picture, Range},
+};
+
+/// The order of the samples of a pixel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Red first.
+    #[default]
+    Rgb,
+    /// Blue first, as OpenCV has it.
+    Bgr,
+}
+
+/// A picture as packed RGB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rgb {
+    size: Size,
+    samples: Vec<u8>,
+}
+
+impl Rgb {
+    /// `picture` in the usual order.
+    pub fn of(picture: &Picture) -> Self {
+        let mut samples = vec![0; bytes(picture.size())];
+        convert(picture, Order::Rgb, &mut samples);
+        Self { size: picture.size(), samples }
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Three samples a pixel, rows from top to bottom without padding.
+    pub fn samples(&self) -> &[u8] {
+        &self.samples
+    }
+
+    /// The samples themselves.
+    pub fn into_samples(self) -> Vec<u8> {
+        self.samples
+    }
+}
+
+/// Bytes of a packed picture.
+pub fn bytes(size: Size) -> usize {
+    3 * size.width() as usize * size.height() as usize
+}
+
+/// Writes `picture` into `samples` by BT.601 (ITU-R BT.601-7, 2.5), the matrix of cameras and of video that names
+/// none; chroma samples count for their four pixels alike.
+///
+/// # Panics
+/// If `samples` has not just the length that [`bytes`] gives.
+pub fn convert(picture: &Picture, order: Order, samples: &mut [u8]) {
+    let size = picture.size();
+    assert_eq!(samples.len(), bytes(size), "a packed picture of {size} has another length");
+    let [y, u, v] = [0, 1, 2].map(|index| picture.plane(index));
+    let image = YuvPlanarImage {
+        y_plane: y.data,
+        y_stride: y.stride as u32,
+        u_plane: u.data,
+        u_stride: u.stride as u32,
+        v_plane: v.data,
+        v_stride: v.stride as u32,
+        width: size.width(),
+        height: size.height(),
+    };
+    let range = match picture.range() {
+        Range::Limited => YuvRange::Limited,
+        Range::Full => YuvRange::Full,
+    };
+    let convert = match order {
+        Order::Rgb => yuv::yuv420_to_rgb,
+        Order::Bgr => yuv::yuv420_to_bgr,
+    };
+    convert(&image, samples, 3 * size.width(), range, YuvStandardMatrix::Bt601)
+        .expect("planes and samples have the lengths that their sizes ask for");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::picture::Pool;
+
+    /// The definition, sample by sample.
+    fn expected(picture: &Picture, x: usize, y: usize) -> [f32; 3] {
+        let (black, luma_gain, chroma_gain) = match picture.range() {
+            Range::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
+            Range::Full => (0.0, 1.0, 1.0),
+        };
+        let bright = (f32::from(picture.plane(0).row(y)[x]) - black) * luma_gain;
+        let [cb, cr] = [1, 2].map(|plane| (f32::from(picture.plane(plane).row(y / 2)[x / 2]) - 128.0) * chroma_gain);
+        [bright + 1.402 * cr, bright - 0.344_136 * cb - 0.714_136 * cr, bright + 1.772 * cb]
+            .map(|value| value.clamp(0.0, 255.0))
+    }
+
+    proptest! {
+        #[test]
+        fn every_pixel_is_what_the_standard_says(
+            (width, height) in (1..70u32, 1..20u32), seed in any::<u32>(), full in any::<bool>(),
+        ) {
+            let range = if full { Range::Full } else { Range::Limited };
+            let mut picture = Pool::default().picture(Size::new(width, height).unwrap(), range);
+            let mut state = seed;
+            for mut plane in picture.planes_mut() {
+                for row in 0..plane.height {
+                    plane.row_mut(row).fill_with(|| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        (state >> 24) as u8
+                    });
+                }
+            }
+            let picture = picture.freeze();
+            let rgb = Rgb::of(&picture);
+            let mut bgr = vec![0; bytes(picture.size())];
+            convert(&picture, Order::Bgr, &mut bgr);
+            for (index, (pixel, turned)) in rgb.samples().chunks(3).zip(bgr.chunks(3)).enumerate() {
+                let expected = expected(&picture, index % width as usize, index / width as usize);
+                for channel in 0..3 {
+                    prop_assert!((f32::from(pixel[channel]) - expected[channel]).abs() <= 1.5, "{pixel:?} {expected:?}");
+                    prop_assert_eq!(pixel[channel], turned[2 - channel]);
+                }
+            }
+        }
+    }
+}
