@@ -12,6 +12,8 @@
 setup_rust=1.90 # rust-version in Cargo.toml
 # The foreign programs that interoperability is tested with; apt decides on Chromium and GStreamer.
 setup_peers_python=(aiortc==1.16.0 aioice==0.13.0 aiohttp==3.14.5 av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93)
+# What analyzers in Python see pictures with.
+setup_numpy=numpy==2.4.6
 setup_peers_node=playwright-core@1.65.1
 
 setup_has() { command -v "$1" > /dev/null 2>&1; }
@@ -37,7 +39,8 @@ setup_missing_linux() {
     [ "$1" != build ] || return 0
     setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
     setup_has shellcheck || echo 'shellcheck checks these scripts'
-    setup_has python3 || echo 'python3 runs the benchmark'
+    setup_has python3 || echo 'python3 runs the benchmark, and analyzers in Python'
+    python3 -c 'import ensurepip, venv' 2> /dev/null || echo 'python3-venv a folder of its own for numpy'
     setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
     setup_has turnserver || echo 'coturn relays media in tests, which start it themselves; its service may stay off'
     [ "$1" != peers ] || setup_missing_peers
@@ -161,9 +164,21 @@ setup_peers() {
     echo "$wanted" > "$folder/complete"
 }
 
+# An interpreter with numpy for tests of analyzers in Python, in the target folder.
+setup_python() {
+    local folder
+    folder=${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/python
+    [ "$(cat "$folder/complete" 2> /dev/null)" != "$setup_numpy" ] || return 0
+    setup_say "installing $setup_numpy in $folder: analyzers in Python are tested with it"
+    rm -rf "$folder" && mkdir -p "$folder" || return
+    python3 -m venv "$folder/venv" >&2 && "$folder/venv/bin/pip" install --quiet "$setup_numpy" >&2 ||
+        setup_die "pip could not install $setup_numpy; see above" || return
+    echo "$setup_numpy" > "$folder/complete"
+}
+
 setup() {
     setup_system "$1" && setup_cargo || return
-    [ "$1" = build ] || setup_cargo_tests || return
+    [ "$1" = build ] || { setup_cargo_tests && setup_python; } || return
     [ "$1" != peers ] || setup_peers
 }
 

@@ -53,6 +53,13 @@ fn files_that_are_no_clips_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn pictures_that_cannot_be_encoded_end_the_run_at_once() {
+    let receiver = Receiver::start(&[]);
+    let tiny = ["--pattern", "texture:size=2x2", "--frames", "3", "--crop", "1"];
+    Sender::run(&receiver.url(), &tiny).expect(1).says("cannot encode 2x2 pictures").says("--size");
+}
+
+#[test]
 fn usage_errors_exit_with_2() {
     for wrong in [
         &["--pattern", "bars", "--session", "a b"][..],

@@ -12,7 +12,7 @@ use cv_core::{
     logging,
 };
 
-use crate::{analysis::Definitions, web::tokens::Token};
+use crate::{analysis::Setup, web::tokens::Token};
 
 /// Answers WHIP senders, decodes their H.264, analyses every picture and prints one JSON line for each.
 ///
@@ -33,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   cv-receiver                                        serve on 127.0.0.1:8080, results on stdout
   cv-receiver --analyze stats:window=5               another baseline window
+  cv-receiver --analyze python:clip.py:analyze       a Python function of one's own
   cv-receiver --no-print &                           serve; read results at /cv/session/ID/results
   cv-receiver --listen 0.0.0.0:8080 --token-file t   serve a network; senders need the token
   cv-receiver analyzers                              what can be measured
@@ -116,6 +117,12 @@ pub struct Serve {
     /// A name that sessions may ask for, with what it stands for; repeatable.
     #[arg(long, value_name = "NAME=SPEC", value_parser = definition)]
     pub define: Vec<(String, String)>,
+    /// Python for analyzers of one's own; it needs numpy [default: that of the active virtual environment, or python3].
+    #[arg(long, env = "CV_PYTHON", value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// Load an analyzer of one's own anew when its file changes.
+    #[arg(long, env = "CV_RELOAD", value_parser = FalseyValueParser::new())]
+    pub reload: bool,
     /// Threads for analyzers that take longer than a moment [default: one a processor].
     #[arg(long, env = "CV_ANALYSIS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub analysis_threads: Option<u16>,
@@ -202,9 +209,9 @@ impl Log {
 }
 
 impl Serve {
-    /// The names defined.
-    pub fn definitions(&self) -> Definitions {
-        self.define.iter().cloned().collect()
+    /// How the operator's own code is run.
+    pub fn setup(&self) -> Setup {
+        Setup { python: self.python.clone(), reload: self.reload }
     }
 }
 

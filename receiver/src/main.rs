@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 use cv_core::process::{self, Exit};
 use cv_receiver::{
-    analysis::ANALYZERS,
+    analysis::{self, Description},
     cli::{Cli, Command, Generated, Output, Serve},
     receiver::Receiver,
     service,
@@ -52,23 +52,29 @@ fn serve(options: &Serve) -> Result<()> {
 
 fn analyzers(output: Output) -> String {
     if output == Output::Json {
-        let rows = ANALYZERS.iter().map(|row| {
-            let parameters = row
-                .parameters
+        let rows = descriptions().map(|(name, help, parameters)| {
+            let parameters = parameters
                 .iter()
                 .map(|(name, default, help)| serde_json::json!({ "name": name, "default": default, "help": help }));
-            serde_json::json!({ "name": row.name, "help": row.help, "parameters": parameters.collect::<Vec<_>>() })
+            serde_json::json!({ "name": name, "help": help, "parameters": parameters.collect::<Vec<_>>() })
         });
-        return format!("{}\n", serde_json::Value::from_iter(rows));
+        return format!("{}\n", rows.collect::<serde_json::Value>());
     }
     let mut text = String::new();
-    for row in ANALYZERS {
-        text += &format!("{}\n    {}\n", row.name, row.help);
-        for (name, default, help) in row.parameters {
-            text += &format!("    {}:{name}={default}    {help}\n", row.name);
+    for (analyzer, help, parameters) in descriptions() {
+        text += &format!("{analyzer}\n    {help}\n");
+        let separator = if analyzer.contains(':') { ',' } else { ':' };
+        for (name, default, help) in parameters {
+            text += &format!("    {analyzer}{separator}{name}={default}    {help}\n");
         }
     }
     text
+}
+
+/// Everything that a list of analyzers can name.
+fn descriptions() -> impl Iterator<Item = Description> {
+    let built_in = analysis::ANALYZERS.iter().map(|row| (row.name, row.help, row.parameters));
+    built_in.chain(analysis::FUNCTIONS.iter().copied())
 }
 
 fn generate(what: Generated) -> Result<String> {

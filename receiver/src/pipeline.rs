@@ -1,14 +1,18 @@
 //! A picture's way from the transport to its session: decoded, analysed, answered.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use cv_core::{report::Cause, whip::Mode};
 
 use crate::{
     admission::{Meter, Seat, ThreadMeter},
-    analysis::{Cost, Extraction, Input, Plan},
+    analysis::{Cost, Extraction, Input, Moment, Plan},
     decode::{Decoding, Output, Verdict},
-    dispatch::{Dispatch, Job, Lane},
+    dispatch::{Job, Lane, Places},
     progress,
     session::{Analyzed, Message, Outcome, PeerId, Session},
     sink::pictures::Pictures,
@@ -36,18 +40,32 @@ pub struct Wiring {
     /// The RTP sequence number that the sender begins with, where it told.
     pub first_sequence: Option<u16>,
     /// Where heavy extraction runs.
-    pub dispatch: Arc<dyn Dispatch>,
+    pub places: Places,
     /// Whether pictures are stored.
     pub pictures: Option<Pictures>,
     /// The sender's seat, where its work is measured.
     pub seat: Arc<Seat>,
 }
 
-/// Starts the decoder with the way of its pictures through analysis to the session.
-pub fn start(id: PeerId, wiring: &Wiring) -> Result<Decoding, crate::decode::Error> {
-    let (extraction, _) = wiring.plan.build();
-    let lane = Arc::new(Lane::new(wiring.dispatch.clone(), wiring.mode));
-    let (session, pictures, drained_lane) = (wiring.session.clone(), wiring.pictures.clone(), lane.clone());
+/// What is drawn from a peer's pictures, and the way to where that is done.
+pub struct Analyst {
+    extraction: Extraction,
+    lane: Lane,
+}
+
+impl Analyst {
+    /// For a peer that was wired like this.
+    pub fn new(extraction: Extraction, wiring: &Wiring) -> Self {
+        let place = wiring.places.of(extraction.cost()).clone();
+        let lane = Lane::new(place, wiring.mode, extraction.width());
+        Self { extraction, lane }
+    }
+}
+
+/// Starts the decoder with the way of its pictures through analysis to the session. The analyst is known once the
+/// peer is the sender of its session, which is before its first picture.
+pub fn start(id: PeerId, wiring: &Wiring, analyst: Arc<OnceLock<Analyst>>) -> Result<Decoding, crate::decode::Error> {
+    let (session, pictures, drained) = (wiring.session.clone(), wiring.pictures.clone(), analyst.clone());
     // The seat is taken until the decoder ends.
     let (seat, mut thread) = (wiring.seat.clone(), ThreadMeter::default());
     let settle = move |order: u64, verdict: Verdict| match verdict {
@@ -56,7 +74,10 @@ pub fn start(id: PeerId, wiring: &Wiring) -> Result<Decoding, crate::decode::Err
                 pictures.offer(&session.id, output.identity.frame, &output.picture);
             }
             let answer = Answer { session: session.clone(), id, order, meter: seat.meter().clone() };
-            analyze(&extraction, &lane, *output, answer);
+            match analyst.get() {
+                Some(analyst) => analyst.analyze(*output, answer),
+                None => answer.give(Outcome::Missed(output.identity, Cause::Busy)),
+            }
         }
         Verdict::Missed(identity, cause) => {
             session.tell_blocking(Message::Done(id, order, Outcome::Missed(identity, cause)));
@@ -72,7 +93,9 @@ pub fn start(id: PeerId, wiring: &Wiring) -> Result<Decoding, crate::decode::Err
     };
     let session = wiring.session.clone();
     let ended = move || {
-        drained_lane.drain();
+        if let Some(analyst) = drained.get() {
+            analyst.lane.drain();
+        }
         session.tell_blocking(Message::Drained(id));
     };
     let capacity = match wiring.mode {
@@ -98,21 +121,23 @@ impl Answer {
     }
 }
 
-/// Has `output` analysed: here where that is cheap, else wherever extraction runs.
-fn analyze(extraction: &Extraction, lane: &Lane, output: Output, answer: Answer) {
-    let Output { identity, timing, picture, previous } = output;
-    let size = picture.size();
-    let analyzed = move |extracted, spent, at| {
-        Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyzed: (spent, at), extracted }))
-    };
-    if extraction.cost() == Cost::Light {
-        let started = Instant::now();
-        let input = Input::new(&picture, previous.as_ref());
-        let extracted = progress::watched(|| extraction.run(&input));
-        return answer.give(analyzed(extracted, started.elapsed(), started));
+impl Analyst {
+    /// Has `output` analysed: here where that is cheap, else wherever extraction runs.
+    fn analyze(&self, output: Output, answer: Answer) {
+        let Output { identity, timing, picture, previous } = output;
+        let (size, moment) = (picture.size(), Moment { frame: identity.frame, time: identity.time });
+        let analyzed = move |extracted, spent, at| {
+            Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyzed: (spent, at), extracted }))
+        };
+        if self.extraction.cost() == Cost::Light {
+            let started = Instant::now();
+            let input = Input::new(&picture, previous.as_ref(), moment);
+            let extracted = progress::watched(|| self.extraction.run(&input));
+            return answer.give(analyzed(extracted, started.elapsed(), started));
+        }
+        let (missed, meter) = (answer.clone(), answer.meter.clone());
+        let done = Box::new(move |extracted, spent| answer.give(analyzed(extracted, spent, Instant::now())));
+        let job = Job { extraction: self.extraction.clone(), picture, previous, moment, meter, done };
+        self.lane.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
     }
-    let (missed, meter) = (answer.clone(), answer.meter.clone());
-    let done = Box::new(move |extracted, spent| answer.give(analyzed(extracted, spent, Instant::now())));
-    let job = Job { extraction: extraction.clone(), picture, previous, meter, done };
-    lane.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
 }

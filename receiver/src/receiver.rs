@@ -21,9 +21,9 @@ use tokio::net::TcpListener;
 
 use crate::{
     admission::Admission,
-    analysis::Plan,
+    analysis::{Catalog, Cost},
     cli::Serve,
-    dispatch::Threads,
+    dispatch::{Places, Threads},
     ops::{self, Vitals},
     service,
     sessions::Sessions,
@@ -37,6 +37,8 @@ use crate::{
 
 /// Sessions remembered beside those with a sender, so that clients cannot fill memory with names.
 const REMEMBERED_SESSIONS: usize = 1000;
+/// Threads that wait for other processes: a process that hangs holds up one for each of its sessions.
+const AWAY_THREADS: usize = 64;
 /// How long sessions may take to end after a stop signal.
 const STOP_LIMIT: Duration = Duration::from_millis(4000);
 /// How long readers, stdout's and those over HTTP, may take for the rest.
@@ -64,16 +66,18 @@ impl Receiver {
         };
         let doors = Doors::new(&options.doors, address)?;
         let listener = listen(options, inherited).await?;
-        let definitions = options.definitions();
-        for (name, spec) in &definitions {
-            Plan::parse(spec, &definitions).with_context(|| format!("--define {name}={spec}"))?;
+        let mut catalog = Catalog::new(options.setup());
+        for (name, list) in &options.define {
+            catalog.define(name, list).with_context(|| format!("--define {name}={list}"))?;
         }
-        let plan = Plan::parse(&options.analyze, &definitions).context("--analyze")?;
+        let plan = catalog.trusted(&options.analyze).context("--analyze")?;
         let ops = ops::bind(options).await?;
         let port = media_port(options.media_port)?.with_public(&options.public_ip);
         let port = port.with_servers(&options.ice_servers, options.relay_only);
         let width = options.analysis_threads.map_or_else(processors, usize::from);
-        let dispatch = Arc::new(Threads::start(width).context("cannot start the analysis threads")?);
+        let threads = |name, width| Threads::start(name, width).context("cannot start the analysis threads");
+        let away = if catalog.cost().max(plan.cost()) == Cost::Away { AWAY_THREADS } else { 1 };
+        let places = Places { here: Arc::new(threads("extract", width)?), away: Arc::new(threads("away", away)?) };
         let stdout =
             if options.no_print { None } else { Some(Stdout::start(stopper).context("cannot start a thread")?) };
         let limit = usize::from(options.max_sessions) + REMEMBERED_SESSIONS;
@@ -85,8 +89,8 @@ impl Receiver {
             sessions: sessions.clone(),
             admission: admission.clone(),
             plan,
-            definitions,
-            dispatch,
+            catalog,
+            places,
             pictures,
             max_sessions: options.max_sessions.into(),
             port: port.clone(),

@@ -105,6 +105,11 @@ impl Outlet {
         state.pending = None;
     }
 
+    /// The first picture that was not sent.
+    pub fn next_sent(&self) -> u64 {
+        self.lock().next_sent
+    }
+
     /// Everything below `next` is answered.
     pub fn answered(&self, next: u64) {
         let mut state = self.lock();

@@ -230,7 +230,9 @@ impl Sender {
 
     /// Whether the run has come to its end, once the source has.
     fn is_over(&self, over: Option<&(Instant, Result<(), pipeline::Error>)>, numbered: u64) -> Option<Ended> {
-        let (since, _) = over?;
+        let (since, source) = over?;
+        // After a picture that cannot be encoded none is sent any more, however many are numbered.
+        let numbered = if source.is_err() { numbered.min(self.outlet.next_sent()) } else { numbered };
         let quiet = since.elapsed().min(self.heard.elapsed());
         match (self.answers, self.cli.mode()) {
             (false, _) => (since.elapsed() >= LINGER).then_some(Ended::Done),

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use cpu_time::{ProcessTime, ThreadTime};
 use cv_core::{frame::Frame, picture::Picture};
 use cv_receiver::{
-    analysis::{Definitions, Extraction, Folding, Input, Plan},
+    analysis::{Catalog, Extraction, Folding, Input, Moment},
     decode::Codec,
 };
 use cv_sender::{
@@ -84,7 +84,7 @@ impl Line {
         let (size, fps) = (framing.size_of(source.info().size)?, source.info().fps);
         let gop = (2.0 * fps) as u32;
         let options = Options { size, range: Default::default(), fps, bitrate: kbit * 1000, gop };
-        let (extraction, folding) = Plan::parse("stats", &Definitions::new())?.build();
+        let (extraction, folding) = Catalog::default().plan("stats")?.begin("floor");
         let (encoder, codec) = (Encoder::new(options)?, Codec::open()?);
         Ok(Self { source, framing, encoder, codec, extraction, folding, previous: None, spent: Default::default() })
     }
@@ -97,8 +97,13 @@ impl Line {
         let unit = self.stage(2, |line| line.encoder.encode(&frame, 0))?;
         let decoded = self.stage(3, |line| line.codec.decode(&unit.data)).map_err(anyhow::Error::msg)?;
         let picture = decoded.context("the decoder holds a picture back")?;
-        let extracted =
-            self.stage(4, |line| line.extraction.run(&Input::new(&picture, line.previous.as_ref())));
+        let extracted = self.stage(4, |line| {
+            line.extraction.run(&Input::new(
+                &picture,
+                line.previous.as_ref(),
+                Moment { frame: number, time: pts.seconds() },
+            ))
+        });
         let (analysis, errors) = self.stage(5, |line| line.folding.fold(pts.seconds(), &extracted));
         ensure!(errors.is_empty() && analysis.0.len() == 1, "picture {number} was not analysed: {errors:?}");
         self.previous = Some(picture);

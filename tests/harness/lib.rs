@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod offer;
 pub mod peers;
 pub mod program;
+pub mod python;
 pub mod receiver;
 pub mod sender;
 pub mod streams;

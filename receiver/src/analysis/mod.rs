@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
 use bytes::Bytes;
@@ -22,14 +22,16 @@ use serde_json::Value;
 
 mod baseline;
 mod busy;
+mod function;
 mod luma;
 mod parameters;
 mod plan;
 mod stats;
 
+pub use function::{DESCRIPTIONS as FUNCTIONS, Setup};
 pub use luma::{Measures, measure};
 pub use parameters::Parameters;
-pub use plan::{Definitions, Plan, PlanError};
+pub use plan::{Catalog, Plan, PlanError};
 
 /// What an analyzer draws from one picture; plain data, so it can be saved and sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,13 +72,24 @@ pub struct Input<'a> {
     pub picture: &'a Picture,
     /// The picture decoded just before, if there is one; it may have another size.
     pub previous: Option<&'a Picture>,
+    /// Which picture it is.
+    pub moment: Moment,
     rgb: OnceLock<Rgb>,
+}
+
+/// A picture's place in its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// The sender's number.
+    pub frame: u64,
+    /// Presentation time in seconds.
+    pub time: f64,
 }
 
 impl<'a> Input<'a> {
     /// A picture and the one before it.
-    pub fn new(picture: &'a Picture, previous: Option<&'a Picture>) -> Self {
-        Self { picture, previous, rgb: OnceLock::new() }
+    pub fn new(picture: &'a Picture, previous: Option<&'a Picture>, moment: Moment) -> Self {
+        Self { picture, previous, moment, rgb: OnceLock::new() }
     }
 
     /// The picture in colours, made once however many analyzers ask.
@@ -114,7 +127,12 @@ pub enum Cost {
     Light,
     /// May take longer than a frame interval: runs on the extraction threads.
     Heavy,
+    /// Waits for another process: runs on threads that may wait.
+    Away,
 }
+
+/// A kind of analyzer for people: how it is written, what it tells, its parameters with default and meaning.
+pub type Description = (&'static str, &'static str, &'static [(&'static str, &'static str, &'static str)]);
 
 /// One kind of analyzer.
 pub struct Row {
@@ -134,31 +152,55 @@ type Halves = (Arc<dyn Extract>, Box<dyn Fold>);
 /// Every analyzer there is.
 pub const ANALYZERS: &[Row] = &[stats::ROW, busy::ROW];
 
-/// The pure halves of a session's analyzers, in the order asked for. Cloning is cheap.
+/// The pure halves of a session's analyzers, in the order asked for. Cloning shares them.
 #[derive(Clone)]
 pub struct Extraction {
-    extractors: Arc<[Arc<dyn Extract>]>,
+    extractors: Arc<Mutex<Extractors>>,
     cost: Cost,
+    width: Option<usize>,
 }
+
+type Extractors = Arc<[Arc<dyn Extract>]>;
 
 /// What the extractors of a session drew from one picture, in the analyzers' order.
 pub type Extracted = Vec<Result<Features, String>>;
 
 impl Extraction {
+    fn new(extractors: Extractors, cost: Cost, width: Option<usize>) -> Self {
+        Self { extractors: Arc::new(Mutex::new(extractors)), cost, width }
+    }
+
     /// Runs every extractor on `input`.
     pub fn run(&self, input: &Input<'_>) -> Extracted {
-        self.extractors.iter().map(|extractor| extractor.extract(input)).collect()
+        let extractors = self.lock().clone();
+        extractors.iter().map(|extractor| extractor.extract(input)).collect()
+    }
+
+    /// From the next picture on, everywhere it is shared, those of the same plan that was begun anew.
+    pub fn renew(&self, fresh: &Self) {
+        let extractors = fresh.lock().clone();
+        *self.lock() = extractors;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Extractors> {
+        self.extractors.lock().expect("nobody panics while holding extractors")
     }
 
     /// The costliest of its parts.
     pub fn cost(&self) -> Cost {
         self.cost
     }
+
+    /// How many pictures of the session may be at work at once, where that matters: 1 keeps them in order.
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
 }
 
 /// The ordered halves of a session's analyzers with their state.
 pub struct Folding {
     folds: Vec<(String, Box<dyn Fold>)>,
+    cost: Cost,
 }
 
 impl Folding {
@@ -173,6 +215,11 @@ impl Folding {
             }
         }
         (analysis, errors)
+    }
+
+    /// Whether [`Self::finish`] may wait for another process.
+    pub fn waits(&self) -> bool {
+        self.cost == Cost::Away
     }
 
     /// What the analyzers say about the whole session.

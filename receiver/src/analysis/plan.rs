@@ -1,19 +1,40 @@
-//! Lists of analyzers as people write them: `stats`, `stats:window=5,busy:ms=20`.
+//! Lists of analyzers as people write them: `stats`, `stats:window=5,busy:ms=20`, `python:clip.py:analyze`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{ANALYZERS, Cost, Extraction, Folding, Parameters, Row};
-
-/// Names that the operator gave to lists of analyzers.
-pub type Definitions = BTreeMap<String, String>;
+use super::{
+    ANALYZERS, Cost, Extraction, Folding, Halves, Parameters, Row,
+    function::{self, Function, Setup},
+};
 
 /// The longest list a session may ask for.
 const MAX_ANALYZERS: usize = 32;
 
-/// Analyzers with their parameters, in order. Cloning is cheap enough to do once a session.
+/// What lists may name: the built-in analyzers, and what the operator defined.
+#[derive(Default)]
+pub struct Catalog {
+    setup: Setup,
+    definitions: BTreeMap<String, Plan>,
+}
+
+/// Analyzers with their parameters, in order. Cloning is cheap.
 #[derive(Clone)]
 pub struct Plan {
-    steps: Vec<(&'static Row, Parameters)>,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone)]
+struct Step {
+    /// Where its findings stand in a result.
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    BuiltIn(&'static Row, Parameters),
+    /// Code of the operator's, in a process of its own.
+    Function(Arc<Function>),
 }
 
 /// A list of analyzers that makes no sense.
@@ -27,13 +48,21 @@ pub enum PlanError {
         /// The names there are.
         known: String,
     },
-    /// An analyzer cannot take a parameter.
+    /// An analyzer cannot take a parameter, or cannot be had at all.
     #[error("analyzer {name}: {problem}")]
     Parameter {
         /// The analyzer.
         name: String,
         /// What is wrong and what would be right.
         problem: String,
+    },
+    /// A session named a file.
+    #[error("only the operator may name files, by --define NAME={name}:…; known are {known}")]
+    File {
+        /// What takes a file.
+        name: String,
+        /// The names there are.
+        known: String,
     },
     /// Two analyzers would give results under one name.
     #[error("analyzer {0} is listed twice")]
@@ -43,87 +72,213 @@ pub enum PlanError {
     Length,
 }
 
+/// An entry of a list with what belongs to it.
+enum Entry<'a> {
+    Named(&'a str, Parameters),
+    Defined(&'a Plan),
+    /// `python` or `program`, and which.
+    Function(&'a str, &'a str, Parameters),
+}
+
+impl Catalog {
+    /// A catalog without definitions.
+    pub fn new(setup: Setup) -> Self {
+        Self { setup, definitions: BTreeMap::new() }
+    }
+
+    /// Lets lists ask for what `list` says by `name`. The operator's: files may be named.
+    pub fn define(&mut self, name: &str, list: &str) -> Result<(), PlanError> {
+        let mut plan = self.trusted(list)?;
+        if let [Step { name: own, kind: Kind::Function(function) }] = &mut *plan.steps
+            && !function.is_named()
+        {
+            name.clone_into(own);
+        }
+        self.definitions.insert(name.to_owned(), plan);
+        Ok(())
+    }
+
+    /// Reads a list of the operator's, which may name files.
+    pub fn trusted(&self, list: &str) -> Result<Plan, PlanError> {
+        self.read(list, |kind, target, parameters| {
+            let problem = |problem| PlanError::Parameter { name: format!("{kind}:{target}"), problem };
+            Function::new(kind, target, &parameters, &self.setup).map(Arc::new).map_err(problem)
+        })
+    }
+
+    /// Reads a list of a session's: names with parameters, `name:key=value,key=value,other`, commas between all of them.
+    ///
+    /// An entry without a colon but with `=` belongs to the analyzer before it.
+    pub fn plan(&self, list: &str) -> Result<Plan, PlanError> {
+        self.read(list, |kind, _, _| Err(PlanError::File { name: kind.to_owned(), known: self.known() }))
+    }
+
+    /// The costliest of all that may be asked for beside the built-in ones.
+    pub fn cost(&self) -> Cost {
+        self.definitions.values().map(Plan::cost).max().unwrap_or(Cost::Light)
+    }
+
+    fn read(
+        &self,
+        list: &str,
+        function: impl Fn(&str, &str, Parameters) -> Result<Arc<Function>, PlanError>,
+    ) -> Result<Plan, PlanError> {
+        let mut steps = Vec::new();
+        for entry in self.entries(list)? {
+            match entry {
+                Entry::Named(name, parameters) => {
+                    let row = self.row(name)?;
+                    steps.push(Step { name: row.name.to_owned(), kind: Kind::BuiltIn(row, parameters) });
+                }
+                Entry::Defined(plan) => steps.extend(plan.steps.iter().cloned()),
+                Entry::Function(kind, target, parameters) => {
+                    let function = function(kind, target, parameters)?;
+                    steps.push(Step { name: function.name().to_owned(), kind: Kind::Function(function) });
+                }
+            }
+        }
+        Plan { steps }.checked()
+    }
+
+    fn entries<'a>(&'a self, list: &'a str) -> Result<Vec<Entry<'a>>, PlanError> {
+        let mut entries = Vec::new();
+        for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            let (name, parameter) = match (text.split_once(':'), entries.last_mut()) {
+                (Some((kind, target)), _) if function::KINDS.contains(&kind) => {
+                    entries.push(Entry::Function(kind, target, Parameters::default()));
+                    continue;
+                }
+                (Some((name, parameter)), _) => (name, Some(parameter)),
+                (None, Some(Entry::Named(name, parameters) | Entry::Function(name, _, parameters)))
+                    if text.contains('=') =>
+                {
+                    add(parameters, text, name)?;
+                    continue;
+                }
+                (None, _) => (text, None),
+            };
+            if let (Some(plan), None) = (self.definitions.get(name), parameter) {
+                entries.push(Entry::Defined(plan));
+                continue;
+            }
+            let mut parameters = Parameters::default();
+            if let Some(parameter) = parameter {
+                self.row(name)?;
+                add(&mut parameters, parameter, name)?;
+            }
+            entries.push(Entry::Named(name, parameters));
+        }
+        Ok(entries)
+    }
+
+    fn row(&self, name: &str) -> Result<&'static Row, PlanError> {
+        let unknown = || PlanError::Unknown { name: name.chars().take(64).collect(), known: self.known() };
+        ANALYZERS.iter().find(|row| row.name == name).ok_or_else(unknown)
+    }
+
+    fn known(&self) -> String {
+        let built_in = ANALYZERS.iter().map(|row| row.name);
+        built_in.chain(self.definitions.keys().map(String::as_str)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn add(parameters: &mut Parameters, text: &str, name: &str) -> Result<(), PlanError> {
+    parameters.add(text).map_err(|problem| PlanError::Parameter { name: name.into(), problem })
+}
+
 impl PartialEq for Plan {
     fn eq(&self, other: &Self) -> bool {
-        let names =
-            |plan: &Self| plan.steps.iter().map(|(row, parameters)| (row.name, parameters.clone())).collect::<Vec<_>>();
-        names(self) == names(other)
+        self.steps == other.steps
+    }
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (&self.kind, &other.kind) {
+            (Kind::BuiltIn(row, parameters), Kind::BuiltIn(other_row, others)) => {
+                row.name == other_row.name && parameters == others
+            }
+            (Kind::Function(function), Kind::Function(other)) => Arc::ptr_eq(function, other),
+            _ => false,
+        };
+        same && self.name == other.name
     }
 }
 
 impl Plan {
-    /// Reads `list`: names with parameters, `name:key=value,key=value,other`, commas between all of them.
-    ///
-    /// An entry without a colon but with `=` belongs to the analyzer before it.
-    pub fn parse(list: &str, definitions: &Definitions) -> Result<Self, PlanError> {
-        let mut steps: Vec<(&'static Row, Parameters)> = Vec::new();
-        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let (name, parameter) = match (entry.split_once(':'), steps.last()) {
-                (Some((name, parameter)), _) => (name, Some(parameter)),
-                (None, Some((row, _))) if entry.contains('=') => (row.name, Some(entry)),
-                (None, _) => (entry, None),
-            };
-            if let Some(defined) = definitions.get(name).filter(|_| !entry.contains('=')) {
-                steps.extend(Self::parse(defined, &Definitions::new())?.steps);
-                continue;
-            }
-            let continues = !entry.contains(':') && parameter.is_some();
-            if !continues {
-                steps.push((row(name, definitions)?, Parameters::default()));
-            }
-            if let (Some(parameter), Some((_, parameters))) = (parameter, steps.last_mut()) {
-                parameters.add(parameter).map_err(|problem| PlanError::Parameter { name: name.into(), problem })?;
-            }
-        }
-        Self { steps }.checked()
-    }
-
     /// Refuses lists that cannot be built, so that building one later cannot fail.
     fn checked(self) -> Result<Self, PlanError> {
         if !(1..=MAX_ANALYZERS).contains(&self.steps.len()) {
             return Err(PlanError::Length);
         }
-        for (index, (row, parameters)) in self.steps.iter().enumerate() {
-            let wrong = |problem| PlanError::Parameter { name: row.name.into(), problem };
-            if self.steps[..index].iter().any(|(earlier, _)| earlier.name == row.name) {
-                return Err(PlanError::Twice(row.name.into()));
+        for (index, step) in self.steps.iter().enumerate() {
+            if self.steps[..index].iter().any(|earlier| earlier.name == step.name) {
+                return Err(PlanError::Twice(step.name.clone()));
             }
-            if let Some(key) = parameters.unknown(row.parameters) {
-                let known: Vec<_> = row.parameters.iter().map(|(name, ..)| *name).collect();
-                return Err(wrong(format!("has no parameter '{key}'; it takes {}", known.join(", "))));
+            if let Kind::BuiltIn(row, parameters) = &step.kind {
+                let wrong = |problem| PlanError::Parameter { name: row.name.into(), problem };
+                if let Some(key) = parameters.unknown(row.parameters) {
+                    let known: Vec<_> = row.parameters.iter().map(|(name, ..)| *name).collect();
+                    return Err(wrong(format!("has no parameter '{key}'; it takes {}", known.join(", "))));
+                }
+                (row.build)(parameters).map_err(wrong)?;
             }
-            (row.build)(parameters).map_err(wrong)?;
         }
         Ok(self)
     }
 
-    /// The analyzers, ready to run: the pure halves and the ordered ones.
-    pub fn build(&self) -> (Extraction, Folding) {
-        let halves = self.steps.iter().map(|(row, parameters)| {
-            let (extract, fold) = (row.build)(parameters).expect("every plan was built once when it was checked");
-            (extract, (row.name.to_owned(), fold))
+    /// The costliest of its parts.
+    pub fn cost(&self) -> Cost {
+        self.steps.iter().map(|step| step.kind.cost()).max().unwrap_or(Cost::Light)
+    }
+
+    /// The analyzers, ready to run for a session: the pure halves and the ordered ones.
+    pub fn begin(&self, session: &str) -> (Extraction, Folding) {
+        let halves = self.steps.iter().map(|step| {
+            let (extract, fold) = step.kind.begin(session);
+            (extract, (step.name.clone(), fold))
         });
         let (extractors, folds): (Vec<_>, Vec<_>) = halves.unzip();
-        let cost = self.steps.iter().map(|(row, _)| row.cost).max().unwrap_or(Cost::Light);
-        (Extraction { extractors: extractors.into(), cost }, Folding { folds })
+        let cost = self.cost();
+        let width = self.steps.iter().filter_map(|step| step.kind.width()).min();
+        (Extraction::new(extractors.into(), cost, width), Folding { folds, cost })
     }
 }
 
-fn row(name: &str, definitions: &Definitions) -> Result<&'static Row, PlanError> {
-    ANALYZERS.iter().find(|row| row.name == name).ok_or_else(|| {
-        let built_in = ANALYZERS.iter().map(|row| row.name);
-        let known: Vec<_> = built_in.chain(definitions.keys().map(String::as_str)).collect();
-        PlanError::Unknown { name: name.chars().take(64).collect(), known: known.join(", ") }
-    })
+impl Kind {
+    fn begin(&self, session: &str) -> Halves {
+        match self {
+            Self::BuiltIn(row, parameters) => {
+                (row.build)(parameters).expect("every plan was built once when it was checked")
+            }
+            Self::Function(function) => Function::begin(function, session),
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        match self {
+            Self::BuiltIn(row, _) => row.cost,
+            Self::Function(_) => Cost::Away,
+        }
+    }
+
+    /// How many pictures of a session may be at work at once, where that matters.
+    fn width(&self) -> Option<usize> {
+        match self {
+            Self::BuiltIn(..) => None,
+            Self::Function(function) => Some(function.width()),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(list: &str) -> Result<Vec<&'static str>, PlanError> {
-        let definitions = Definitions::from([("quick".to_owned(), "stats:window=2".to_owned())]);
-        Plan::parse(list, &definitions).map(|plan| plan.steps.iter().map(|(row, _)| row.name).collect())
+    fn names(list: &str) -> Result<Vec<String>, PlanError> {
+        let mut catalog = Catalog::default();
+        catalog.define("quick", "stats:window=2").unwrap();
+        catalog.plan(list).map(|plan| plan.steps.iter().map(|step| step.name.clone()).collect())
     }
 
     #[test]
@@ -136,11 +291,21 @@ mod tests {
     #[test]
     fn wrong_lists_say_what_would_be_right() {
         let message = |list| names(list).unwrap_err().to_string();
-        assert_eq!(message("stat"), "there is no analyzer 'stat'; known are stats, busy, quick");
+        let known = format!("{}, quick", ANALYZERS.iter().map(|row| row.name).collect::<Vec<_>>().join(", "));
+        assert_eq!(message("stat"), format!("there is no analyzer 'stat'; known are {known}"));
         assert_eq!(message("stats:windo=3"), "analyzer stats: has no parameter 'windo'; it takes window");
         assert!(message("stats:window=-1").contains("from"));
         assert_eq!(message("stats,quick"), "analyzer stats is listed twice");
         assert!(message("").contains("1 to 32"));
         assert!(message("stats:window=3,window=4").contains("twice"));
+        assert!(message("quick:window=3").contains("no analyzer 'quick'"));
+        assert!(message("window=3").contains("no analyzer 'window=3'"));
+    }
+
+    #[test]
+    fn a_session_may_not_name_files() {
+        for list in ["python:/etc/passwd:f", "stats,program:/bin/sh", "python:"] {
+            assert!(names(list).unwrap_err().to_string().contains("only the operator"), "{list}");
+        }
     }
 }

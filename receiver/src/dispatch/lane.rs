@@ -24,6 +24,7 @@ struct Shared {
     state: Mutex<State>,
     freed: Condvar,
     place: Arc<dyn Dispatch>,
+    width: usize,
 }
 
 #[derive(Default)]
@@ -33,9 +34,10 @@ struct State {
 }
 
 impl Lane {
-    /// A lane to `place`.
-    pub fn new(place: Arc<dyn Dispatch>, mode: Mode) -> Self {
-        Self { shared: Arc::new(Shared { state: Mutex::default(), freed: Condvar::new(), place }), mode }
+    /// A lane to `place` for at most `width` pictures at once; 1 keeps them in order.
+    pub fn new(place: Arc<dyn Dispatch>, mode: Mode, width: Option<usize>) -> Self {
+        let width = width.unwrap_or(usize::MAX).min(place.width());
+        Self { shared: Arc::new(Shared { state: Mutex::default(), freed: Condvar::new(), place, width }), mode }
     }
 
     /// Hands `job` over. Where all places are taken it waits; in live mode it takes the place of
@@ -47,7 +49,7 @@ impl Lane {
             let taken = |state: &mut State| state.waiting.is_some();
             state = self.shared.freed.wait_while(state, taken).expect("nobody panics while holding a lane");
         }
-        if state.running < self.shared.place.width() {
+        if state.running < self.shared.width {
             state.running += 1;
             drop(state);
             Shared::start(&self.shared, job);

@@ -18,14 +18,14 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts `width` threads, at least one.
-    pub fn start(width: usize) -> std::io::Result<Self> {
+    /// Starts `width` threads, at least one, called `name` and a number.
+    pub fn start(name: &str, width: usize) -> std::io::Result<Self> {
         let width = width.max(1);
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         for index in 0..width {
             let queue = queue.clone();
-            let worker = Worker::spawn(&format!("extract-{index}"), move || {
+            let worker = Worker::spawn(&format!("{name}-{index}"), move || {
                 // The lock is held while waiting: the next idle thread waits for the lock instead of the queue.
                 while let Ok(job) = { queue.lock().expect("a waiting thread cannot panic").recv() } {
                     job.run();

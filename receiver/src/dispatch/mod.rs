@@ -13,7 +13,7 @@ use cv_core::picture::Picture;
 
 use crate::{
     admission::Meter,
-    analysis::{Extracted, Extraction, Input},
+    analysis::{Cost, Extracted, Extraction, Input, Moment},
     progress,
 };
 
@@ -31,6 +31,8 @@ pub struct Job {
     pub picture: Picture,
     /// The one before it.
     pub previous: Option<Picture>,
+    /// Which picture it is.
+    pub moment: Moment,
     /// Where the processor time of this process goes to account.
     pub meter: Arc<Meter>,
     /// Told of the outcome and of the time it took. Called once, on the thread that did the work.
@@ -41,9 +43,30 @@ impl Job {
     /// Does the work here and now.
     pub fn run(self) {
         let started = Instant::now();
-        let input = Input::new(&self.picture, self.previous.as_ref());
-        let extracted = self.meter.measured(|| progress::watched(|| self.extraction.run(&input)));
+        let input = Input::new(&self.picture, self.previous.as_ref(), self.moment);
+        let run = || self.extraction.run(&input);
+        let extracted = self.meter.measured(|| match self.extraction.cost() {
+            // Another process has a time limit of its own, which may be long.
+            Cost::Away => run(),
+            Cost::Light | Cost::Heavy => progress::watched(run),
+        });
         (self.done)(extracted, started.elapsed());
+    }
+}
+
+/// The places there are.
+#[derive(Clone)]
+pub struct Places {
+    /// For what keeps a processor busy.
+    pub here: Arc<dyn Dispatch>,
+    /// For what waits for other processes.
+    pub away: Arc<dyn Dispatch>,
+}
+
+impl Places {
+    /// The place for an extraction of this cost.
+    pub fn of(&self, cost: Cost) -> &Arc<dyn Dispatch> {
+        if cost == Cost::Away { &self.away } else { &self.here }
     }
 }
 

@@ -20,7 +20,7 @@ use cv_core::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    analysis::{Extracted, Plan},
+    analysis::{Extracted, Extraction, Plan},
     decode::{Identity, Timing},
     sink::Outbox,
 };
@@ -88,8 +88,9 @@ pub struct Analyzed {
 
 /// Something that happens to a session.
 pub enum Message {
-    /// A sender was accepted. Hears `false` if it may not go on, because another sender had the session meanwhile.
-    Attach(Attachment, oneshot::Sender<bool>),
+    /// A sender was accepted. Hears what is to be drawn from its pictures, or nothing if it may not go on, because
+    /// another sender had the session meanwhile.
+    Attach(Attachment, oneshot::Sender<Option<Extraction>>),
     /// The sender's data channel is open.
     Channel(PeerId, Outbox),
     /// One access unit is done; the number counts them per peer.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cv_core::{
-    report::{self, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals},
+    report::{self, Analysis, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals},
     whip::Mode,
 };
 use serde_json::json;
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Reason, history::History};
 use crate::{
-    analysis::{Folding, Plan},
+    analysis::{Extraction, Folding, Plan},
     decode::Identity,
     metrics::METRICS,
     sink::{Outbox, Rendered},
@@ -76,6 +76,7 @@ struct Peer {
 /// Analysis state with the plan it belongs to.
 struct Kept {
     plan: Arc<Plan>,
+    extraction: Extraction,
     folding: Folding,
 }
 
@@ -123,7 +124,8 @@ impl Task {
                 if !stale {
                     self.attach(attachment);
                 }
-                answer.send(!stale).ok();
+                let extraction = self.kept.as_ref().filter(|_| !stale).map(|kept| kept.extraction.clone());
+                answer.send(extraction).ok();
             }
             Message::Channel(peer, outbox) => {
                 self.reached = true;
@@ -150,7 +152,9 @@ impl Task {
             Message::Abandon if !self.attached => return ControlFlow::Break(()),
             Message::Abandon => {}
             Message::Forget(done) => {
-                self.kept = self.kept.take().map(|kept| Kept::new(kept.plan));
+                if let Some(kept) = &mut self.kept {
+                    kept.begin_anew(&self.id);
+                }
                 done.send(()).ok();
                 if self.peer.is_none() {
                     return ControlFlow::Break(());
@@ -168,7 +172,7 @@ impl Task {
         }
         let goes_on = self.kept.as_ref().is_some_and(|kept| *kept.plan == *plan);
         if !goes_on {
-            self.kept = Some(Kept::new(plan));
+            self.kept = Some(Kept::new(plan, &self.id));
         }
         let begins_anew = next.is_none();
         if begins_anew {
@@ -390,7 +394,7 @@ impl Task {
                 if let Some(last) = frames.and_then(|frames| frames.checked_sub(1)).filter(|last| *last >= self.next) {
                     self.gap(self.next, last, Cause::Lost);
                 }
-                let analysis = self.kept.as_mut().map(|kept| kept.folding.finish()).unwrap_or_default();
+                let analysis = self.kept.as_mut().map(Kept::finish).unwrap_or_default();
                 self.emit(&Line::Final(Final { session: self.id.clone(), analysis }));
                 self.close(&ending.reason, ending.packets);
                 self.kept = self.kept.take().filter(|_| keep);
@@ -520,8 +524,23 @@ impl Peer {
 }
 
 impl Kept {
-    fn new(plan: Arc<Plan>) -> Self {
-        let (_, folding) = plan.build();
-        Self { plan, folding }
+    fn new(plan: Arc<Plan>, session: &str) -> Self {
+        let (extraction, folding) = plan.begin(session);
+        Self { plan, extraction, folding }
+    }
+
+    /// Forgets all that was learnt; a sender of the moment goes on.
+    fn begin_anew(&mut self, session: &str) {
+        let (extraction, folding) = self.plan.begin(session);
+        self.extraction.renew(&extraction);
+        self.folding = folding;
+    }
+
+    /// What the analyzers say about the whole session.
+    fn finish(&mut self) -> Analysis {
+        if self.folding.waits() {
+            return tokio::task::block_in_place(|| self.folding.finish());
+        }
+        self.folding.finish()
     }
 }

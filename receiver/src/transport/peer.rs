@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -33,8 +33,9 @@ use super::{
     socket::Up,
 };
 use crate::{
+    analysis::Extraction,
     metrics::{METRICS, Presence},
-    pipeline::{self, Wiring},
+    pipeline::{self, Analyst, Wiring},
     session::{Attachment, Ending, Loss, Message, PeerId, Reason, Session},
     sink::{self, Bound},
     web::etag::{EntityTag, IfMatch},
@@ -131,7 +132,9 @@ pub struct Accepted {
 pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port) -> Result<Accepted, PeerError> {
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let id: PeerId = PEERS.fetch_add(1, Ordering::Relaxed);
-    let decoding = pipeline::start(id, &wiring).map_err(|error| PeerError::Internal(error.to_string()))?;
+    let analyst = Arc::new(OnceLock::new());
+    let decoding =
+        pipeline::start(id, &wiring, analyst.clone()).map_err(|error| PeerError::Internal(error.to_string()))?;
     let intake = Open(Intake::new(decoding.work));
     let ingest = Ingest::new(intake.0.clone(), wiring.mode, wiring.first_sequence, decoding.wants_keyframe);
     let (events, mut notices) = mpsc::channel(64);
@@ -151,7 +154,10 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
         }
     };
     let taken_over = match attach(id, &wiring, intake.0.clone()).await {
-        Ok(taken_over) => taken_over,
+        Ok((extraction, taken_over)) => {
+            analyst.get_or_init(|| Analyst::new(extraction, &wiring));
+            taken_over
+        }
         Err(error) => {
             close(&*connection).await;
             return Err(error);
@@ -175,15 +181,19 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
     Ok(Accepted { answer, tag, peer: Peer { requests: requester } })
 }
 
-/// Makes the peer the sender of its session. Gives what tells when another one is.
-async fn attach(peer: PeerId, wiring: &Wiring, intake: Intake) -> Result<oneshot::Receiver<Loss>, PeerError> {
+/// Makes the peer the sender of its session. Gives what is drawn from its pictures, and what tells when another one is.
+async fn attach(
+    peer: PeerId,
+    wiring: &Wiring,
+    intake: Intake,
+) -> Result<(Extraction, oneshot::Receiver<Loss>), PeerError> {
     let (replaced, taken_over) = oneshot::channel();
     let Wiring { client, mode, next, run, .. } = *wiring;
     let packets = Box::new(move || intake.packets());
     let attachment = Attachment { peer, client, mode, next, run, plan: wiring.plan.clone(), replaced, packets };
     match wiring.session.ask(|answer| Message::Attach(attachment, answer)).await {
-        Some(true) => Ok(taken_over),
-        Some(false) => Err(PeerError::Superseded),
+        Some(Some(extraction)) => Ok((extraction, taken_over)),
+        Some(None) => Err(PeerError::Superseded),
         None => Err(PeerError::Ended),
     }
 }

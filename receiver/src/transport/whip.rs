@@ -31,8 +31,8 @@ use super::{
 };
 use crate::{
     admission::{Admission, Refusal, Seat},
-    analysis::{Definitions, Plan},
-    dispatch::Dispatch,
+    analysis::{Catalog, Plan},
+    dispatch::Places,
     pipeline::Wiring,
     session::{Loss, Reason},
     sessions::Sessions,
@@ -52,10 +52,10 @@ pub struct Settings {
     pub sessions: Sessions,
     /// Analyzers of a session that asks for none.
     pub plan: Plan,
-    /// Names that a session may ask for beside the built-in ones.
-    pub definitions: Definitions,
+    /// What a session may ask for.
+    pub catalog: Catalog,
     /// Where heavy extraction runs.
-    pub dispatch: Arc<dyn Dispatch>,
+    pub places: Places,
     /// Whether pictures are stored.
     pub pictures: Option<Pictures>,
     /// Who may come in.
@@ -126,7 +126,7 @@ impl Endpoint {
             next: asked.next,
             run: asked.run,
             first_sequence: asked.first_sequence,
-            dispatch: settings.dispatch.clone(),
+            places: settings.places.clone(),
             pictures: settings.pictures.clone(),
             seat: Arc::new(seat),
         };
@@ -258,7 +258,9 @@ impl Asked {
             None => Mode::Live,
         };
         let plan = match parameters.get(query::ANALYZE) {
-            Some(list) => Plan::parse(list, &settings.definitions)
+            Some(list) => settings
+                .catalog
+                .plan(list)
                 .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?,
             None => settings.plan.clone(),
         };

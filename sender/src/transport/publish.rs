@@ -531,7 +531,9 @@ mod tests {
         let start = Instant::now();
         let (mut publish, packets, _) = publish_one(start);
         (publish.number_id, publish.log) = (Some(3), SendLog::new(start));
-        packets.iter().for_each(|_| drop(publish.log.stamp(start, 1200, false)));
+        for (number, _) in packets.iter().enumerate() {
+            assert_eq!(publish.log.stamp(start, 1200, false), number as u16);
+        }
         let last = packets.len() as u16 - 1;
         let hear = |publish: &mut Publish, now, packet| {
             publish.handle_read(tagged(now, AnyPacket::Rtcp(vec![packet]))).unwrap();

@@ -9,9 +9,9 @@ use cv_core::{
 };
 use cv_receiver::{
     admission::Admission,
-    analysis::{Definitions, Plan},
+    analysis::Catalog,
     cli::Cli,
-    dispatch::Threads,
+    dispatch::{Places as Workplaces, Threads},
     session::{Attachment, Message, Session},
     sessions::Sessions,
     transport::{
@@ -70,12 +70,13 @@ impl World {
         let cli = Cli::parse_from(["cv-receiver", "--rate-limit", "0", "--max-sessions", "1", "--cors-origin", "*"]);
         let doors = Doors::new(&cli.serve.doors, cli.serve.listen).expect("nothing is asked for that can fail");
         let sessions = Sessions::new(10, cli.serve.session_ttl, None);
-        let definitions = Definitions::default();
+        let catalog = Catalog::default();
+        let threads = Arc::new(Threads::start("extract", 1).expect("a thread"));
         let endpoint = Endpoint::new(Settings {
             sessions: sessions.clone(),
-            plan: Plan::parse("stats", &definitions).expect("it is built in"),
-            definitions,
-            dispatch: Arc::new(Threads::start(1).expect("a thread")),
+            plan: catalog.plan("stats").expect("it is built in"),
+            catalog,
+            places: Workplaces { here: threads.clone(), away: threads },
             pictures: None,
             admission: Admission::new(0.0),
             max_sessions: 1,
@@ -113,7 +114,7 @@ impl World {
 
 /// A new sender for the session, so that its readers hear something.
 async fn attach(session: &Session) {
-    let plan = Arc::new(Plan::parse("stats", &Definitions::default()).expect("it is built in"));
+    let plan = Arc::new(Catalog::default().plan("stats").expect("it is built in"));
     let attachment = Attachment {
         peer: 1,
         client: None,
@@ -124,7 +125,7 @@ async fn attach(session: &Session) {
         replaced: oneshot::channel().0,
         packets: Box::new(Packets::default),
     };
-    assert_eq!(session.ask(|answer| Message::Attach(attachment, answer)).await, Some(true));
+    assert!(session.ask(|answer| Message::Attach(attachment, answer)).await.flatten().is_some());
 }
 
 /// Says all, stays for a moment, then says that this was all, and leaves some time later.

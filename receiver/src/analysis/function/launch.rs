@@ -1,0 +1,146 @@
+//! How a process is started.
+
+use std::{
+    collections::BTreeMap,
+    env, io,
+    io::Write,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::{net::UnixStream, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use command_fds::{CommandFdExt, FdMapping};
+
+use super::{Setup, memory::Format};
+
+/// What turns a Python function into a program that speaks the protocol.
+const BRIDGE: &str = include_str!("bridge.py");
+
+/// The descriptors that a process has beside the usual ones.
+const SOCKET: i32 = 3;
+const MEMORY: i32 = 4;
+
+/// Everything there is to know to start a process.
+pub(super) struct Launch {
+    pub(super) kind: Kind,
+    pub(super) format: Format,
+    /// How long the start may take.
+    pub(super) start_timeout: Duration,
+    /// Bytes that the process may hold.
+    pub(super) memory: u64,
+    /// What is passed on.
+    pub(super) parameters: BTreeMap<String, String>,
+    /// Whether a file that has changed is loaded anew.
+    pub(super) reload: bool,
+}
+
+/// What is run.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A function of a Python file or module.
+    Python { interpreter: PathBuf, source: String, function: String },
+    /// A program with its arguments.
+    Program { path: PathBuf, arguments: Vec<String> },
+}
+
+impl Kind {
+    pub(super) fn new(kind: &str, target: &str, setup: &Setup) -> Result<Self, String> {
+        if kind == "program" {
+            let mut words = target.split_whitespace().map(str::to_owned);
+            let path = words.next().ok_or("write program:PATH, for example program:./analyzer")?;
+            return Ok(Self::Program { path: path.into(), arguments: words.collect() });
+        }
+        let usable = target.rsplit_once(':').filter(|(source, function)| !source.is_empty() && !function.is_empty());
+        let (source, function) = usable
+            .ok_or("write python:FILE.py:FUNCTION or python:MODULE:FUNCTION, for example python:clip.py:analyze")?;
+        if is_file(source) && !Path::new(source).is_file() {
+            return Err(format!("there is no file {source}"));
+        }
+        Ok(Self::Python { interpreter: interpreter(setup), source: source.into(), function: function.into() })
+    }
+
+    /// What findings are called unless somebody says otherwise.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Python { function, .. } => function.clone(),
+            Self::Program { path, .. } => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+
+    /// How people know it.
+    pub(super) fn title(&self) -> String {
+        match self {
+            Self::Python { source, function, .. } => format!("{source}:{function}"),
+            Self::Program { path, .. } => path.display().to_string(),
+        }
+    }
+
+    /// When the code was last changed, where it is one file.
+    pub(super) fn changed(&self) -> Option<SystemTime> {
+        let path = match self {
+            Self::Python { source, .. } if is_file(source) => Path::new(source),
+            Self::Python { .. } => return None,
+            Self::Program { path, .. } => path,
+        };
+        path.metadata().and_then(|metadata| metadata.modified()).ok()
+    }
+
+    fn command(&self) -> Command {
+        match self {
+            Self::Python { interpreter, source, function } => {
+                let mut command = Command::new(interpreter);
+                // The bridge comes over stdin, so that nothing needs to be installed beside us.
+                command.args(["-", source, function]).stdin(Stdio::piped());
+                command
+            }
+            Self::Program { path, arguments } => {
+                let mut command = Command::new(path);
+                command.args(arguments).stdin(Stdio::null());
+                command
+            }
+        }
+    }
+
+    /// Starts it with its ends of the socket and the memory. What it prints goes to our log.
+    pub(super) fn spawn(&self, socket: UnixStream, memory: OwnedFd) -> Result<Child, String> {
+        let descriptors = vec![
+            FdMapping { parent_fd: socket.into(), child_fd: SOCKET },
+            FdMapping { parent_fd: memory, child_fd: MEMORY },
+        ];
+        let mut command = self.command();
+        let program = command.get_program().to_string_lossy().into_owned();
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no program {program}{}", self.advice()),
+            _ => format!("cannot start {program}: {error}"),
+        };
+        let log = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
+        // A group of its own: a Ctrl-C is for us, and what it starts ends with it.
+        command.stdout(log).process_group(0).fd_mappings(descriptors).map_err(|error| error.to_string())?;
+        let mut child = command.spawn().map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // An interpreter that ends at once says more in its exit status than a broken pipe does.
+            drop(stdin.write_all(BRIDGE.as_bytes()));
+        }
+        Ok(child)
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Python { .. } => "; --python names another interpreter",
+            Self::Program { .. } => "",
+        }
+    }
+}
+
+/// Whether a Python source is a file, not a module.
+fn is_file(source: &str) -> bool {
+    Path::new(source).extension().is_some_and(|extension| extension == "py") || source.contains('/')
+}
+
+/// The interpreter asked for, else that of an active virtual environment, else the usual one.
+fn interpreter(setup: &Setup) -> PathBuf {
+    let active = || env::var_os("VIRTUAL_ENV").map(|folder| Path::new(&folder).join("bin/python3"));
+    setup.python.clone().or_else(active).unwrap_or_else(|| "python3".into())
+}

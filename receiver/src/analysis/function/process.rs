@@ -1,0 +1,228 @@
+//! One running process and the conversation with it.
+
+use std::{
+    fmt, io,
+    io::{BufRead, BufReader, Write},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    process::Child,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    Input,
+    launch::Launch,
+    memory::{CAPACITY, Memory},
+    message::{Reply, Request, VERSION},
+};
+
+/// The longest answer.
+const MAX_ANSWER: usize = 4 << 20;
+/// How long a process may take to end once its socket is closed.
+const END_LIMIT: Duration = Duration::from_millis(500);
+/// Answers between two looks at the memory that a process holds.
+const LOOK_EVERY: u32 = 64;
+
+/// A process that has said that it is ready. Dropping it ends it.
+pub(super) struct Process {
+    child: Child,
+    socket: BufReader<UnixStream>,
+    memory: Memory,
+    serial: u64,
+    /// When its code had been changed last as it was loaded.
+    code: Option<SystemTime>,
+    answers: u32,
+    line: Vec<u8>,
+}
+
+/// Why a process is of no use any more.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// It ended.
+    Ended(String),
+    /// It did not answer in time.
+    Silent(Duration),
+    /// It said something that is no answer.
+    Nonsense(String),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(how) => write!(f, "the process ended ({how})"),
+            Self::Silent(limit) => write!(f, "no answer within {} s", limit.as_secs_f64()),
+            Self::Nonsense(what) => write!(f, "the process did not answer as agreed: {what}"),
+        }
+    }
+}
+
+impl Process {
+    /// Starts a process and waits until it is ready.
+    pub(super) fn start(launch: &Launch) -> Result<Self, String> {
+        static SERIALS: AtomicU64 = AtomicU64::new(1);
+        let title = launch.kind.title();
+        let failed = |error: io::Error| format!("{title}: cannot be given pictures: {error}");
+        let (socket, theirs) = UnixStream::pair().map_err(failed)?;
+        socket.set_write_timeout(Some(launch.start_timeout)).map_err(failed)?;
+        let (memory, file) = Memory::new(launch.format).map_err(failed)?;
+        let code = launch.kind.changed();
+        let child = launch.kind.spawn(theirs, file)?;
+        let mut process = Self {
+            child,
+            socket: BufReader::new(socket),
+            memory,
+            serial: SERIALS.fetch_add(1, Ordering::Relaxed),
+            code,
+            answers: 0,
+            line: Vec::new(),
+        };
+        let (format, parameters) = (launch.format.name(), &launch.parameters);
+        let hello = Request::Hello { v: VERSION, format, memory: CAPACITY, parameters };
+        match process.ask(&hello, launch.start_timeout) {
+            Ok(Reply { error: None, .. }) => Ok(process),
+            Ok(Reply { error: Some(error), .. }) => Err(format!("{title}: {error}")),
+            Err(broken) => Err(format!("{title}: {broken}; see the lines above")),
+        }
+    }
+
+    /// What tells this process from those before and after it; never 0.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Whether its code has changed since it was loaded.
+    pub(super) fn is_stale(&self, launch: &Launch) -> bool {
+        // A file that is away for a moment, as while an editor replaces it, is waited for.
+        launch.reload && launch.kind.changed().is_some_and(|changed| Some(changed) != self.code)
+    }
+
+    /// Bytes that it holds, every now and then, if these are more than `most`.
+    pub(super) fn excess(&mut self, most: u64) -> Option<u64> {
+        self.answers += 1;
+        if !self.answers.is_multiple_of(LOOK_EVERY) {
+            return None;
+        }
+        held(self.child.id()).filter(|held| *held > most)
+    }
+
+    /// Shows a picture and asks what is found in it.
+    pub(super) fn show(
+        &mut self,
+        input: &Input<'_>,
+        (key, session): (u64, &str),
+        limit: Duration,
+    ) -> Result<Reply, Broken> {
+        if let Err(error) = self.memory.put(input.picture) {
+            return Ok(Reply { error: Some(error), result: None });
+        }
+        let (size, moment) = (input.picture.size(), input.moment);
+        let (width, height) = (size.width(), size.height());
+        self.ask(&Request::Frame { key, session, frame: moment.frame, time: moment.time, width, height }, limit)
+    }
+
+    /// Asks and waits for the answer.
+    pub(super) fn ask(&mut self, request: &Request<'_>, limit: Duration) -> Result<Reply, Broken> {
+        self.tell(request)?;
+        self.hear(limit)?;
+        // Serde would take an array for a struct, too.
+        if !self.line.trim_ascii_start().starts_with(b"{") {
+            return Err(Broken::Nonsense("the line is no JSON object".into()));
+        }
+        serde_json::from_slice(&self.line).map_err(|error| Broken::Nonsense(error.to_string()))
+    }
+
+    /// Says something that is not answered.
+    pub(super) fn tell(&mut self, request: &Request<'_>) -> Result<(), Broken> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, request).map_err(|error| Broken::Nonsense(error.to_string()))?;
+        self.line.push(b'\n');
+        let sent = self.socket.get_mut().write_all(&self.line);
+        sent.map_err(|_broken_pipe| self.ended())
+    }
+
+    /// Reads the next line.
+    fn hear(&mut self, limit: Duration) -> Result<(), Broken> {
+        let deadline = Instant::now() + limit;
+        self.line.clear();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Broken::Silent(limit));
+            }
+            self.socket.get_ref().set_read_timeout(Some(left)).map_err(|error| Broken::Ended(error.to_string()))?;
+            let (bytes, whole) = match self.socket.fill_buf() {
+                Ok([]) => return Err(self.ended()),
+                Ok(bytes) => match bytes.iter().position(|byte| *byte == b'\n') {
+                    Some(end) => (&bytes[..=end], true),
+                    None => (bytes, false),
+                },
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(Broken::Silent(limit));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_reset) => return Err(self.ended()),
+            };
+            self.line.extend_from_slice(bytes);
+            let taken = bytes.len();
+            self.socket.consume(taken);
+            if whole {
+                return Ok(());
+            }
+            if self.line.len() > MAX_ANSWER {
+                return Err(Broken::Nonsense(format!("a line of more than {} MB", MAX_ANSWER >> 20)));
+            }
+        }
+    }
+
+    /// How it ended, if it tells within the limit.
+    fn ended(&mut self) -> Broken {
+        match wait(&mut self.child) {
+            Some(how) => Broken::Ended(how),
+            None => Broken::Ended("it closed its socket".into()),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.socket.get_ref().shutdown(Shutdown::Both));
+        if wait(&mut self.child).is_none() {
+            kill(&mut self.child);
+        }
+    }
+}
+
+/// Waits for the end within [`END_LIMIT`]; says how it was.
+fn wait(child: &mut Child) -> Option<String> {
+    let deadline = Instant::now() + END_LIMIT;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status.to_string()),
+            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// Ends a process, and what it started, by force.
+fn kill(child: &mut Child) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    // Not reaped yet, so the number is still its own.
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        && let Err(error) = kill_process_group(group, Signal::KILL)
+    {
+        tracing::debug!(%error, "a process could not be ended");
+    }
+    if let Err(error) = child.wait() {
+        tracing::debug!(%error, "an ended process was not reaped");
+    }
+}
+
+/// Bytes of memory that a process holds, where the system tells.
+fn held(process: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
