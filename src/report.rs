@@ -23,6 +23,29 @@ pub enum Line {
     Session(Session),
     /// What the analyzers say about the whole session.
     Final(Final),
+    /// What the analyzers drew from one picture.
+    Features(Features),
+}
+
+/// What the analyzers drew from one picture, to be folded again without it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Features {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The session's id.
+    pub session: String,
+    /// The sender's number of the picture.
+    pub frame: u64,
+    /// Presentation time in the source, in seconds.
+    pub time: f64,
+    /// Seconds on the session's own axis of time, which goes on where a baseline is kept for another run.
+    pub session_time: f64,
+    /// Width of the analysed picture in pixels.
+    pub width: u32,
+    /// Its height.
+    pub height: u32,
+    /// Features by analyzer.
+    pub features: Analysis,
 }
 
 /// What the analyzers say about one picture.
@@ -287,7 +310,7 @@ impl Line {
         match self {
             Self::Result(result) => Some((result.frame, result.frame)),
             Self::Gap(gap) => Some((gap.from, gap.to)),
-            Self::Session(_) | Self::Final(_) => None,
+            Self::Session(_) | Self::Final(_) | Self::Features(_) => None,
         }
     }
 }

@@ -36,6 +36,8 @@ Examples:
   cv-receiver --analyze python:clip.py:analyze       a Python function of one's own
   cv-receiver --no-print &                           serve; read results at /cv/session/ID/results
   cv-receiver --listen 0.0.0.0:8080 --token-file t   serve a network; senders need the token
+  cv-receiver --emit features > saved.ndjson         keep what analyzers draw from pictures …
+  cv-receiver analyze --features saved.ndjson --analyze stats:window=3   … and fold it again
   cv-receiver analyzers                              what can be measured
 
 Exit status: 0 done, 1 failed, 2 usage, 130 ended by a second signal.";
@@ -45,6 +47,8 @@ Exit status: 0 done, 1 failed, 2 usage, 130 ended by a second signal.";
 pub enum Command {
     /// Serve senders (the default).
     Serve(Box<Serve>),
+    /// Analyse what was saved, without a network: the same results from the same features, or others by other parameters.
+    Analyze(Analyze),
     /// List the analyzers with their parameters.
     Analyzers {
         /// For people or for programs.
@@ -129,6 +133,9 @@ pub struct Serve {
     /// Print no results on stdout.
     #[arg(long, env = "CV_NO_PRINT", value_parser = FalseyValueParser::new())]
     pub no_print: bool,
+    /// What is printed on stdout; features are what analyzers draw from pictures, for `cv-receiver analyze`.
+    #[arg(long, value_enum, default_value_t = Emit::Results, value_name = "WHAT", conflicts_with = "no_print")]
+    pub emit: Emit,
     /// Senders at once; further ones are told to come back later.
     #[arg(long, env = "CV_MAX_SESSIONS", default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_sessions: u16,
@@ -144,6 +151,29 @@ pub struct Serve {
     /// Folder for stored pictures, one folder a session in it.
     #[arg(long, value_name = "D", requires = "save_every")]
     pub save_dir: Option<PathBuf>,
+    /// Verbosity of the log.
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// What is printed of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// Its result.
+    Results,
+    /// Its features before its result.
+    Features,
+}
+
+/// What to analyse without a network, and how.
+#[derive(Args, Clone, Debug)]
+pub struct Analyze {
+    /// Lines that `cv-receiver --emit features` printed; - reads them from stdin.
+    #[arg(long, value_name = "FILE")]
+    pub features: PathBuf,
+    /// Analyzers, as for serving: those whose features were saved, with any parameters that leave features as they are.
+    #[arg(long, env = "CV_ANALYZE", default_value = "stats", value_name = "LIST")]
+    pub analyze: String,
     /// Verbosity of the log.
     #[command(flatten)]
     pub log: Log,

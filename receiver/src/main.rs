@@ -7,7 +7,8 @@ use clap::{CommandFactory, Parser};
 use cv_core::process::{self, Exit};
 use cv_receiver::{
     analysis::{self, Description},
-    cli::{Cli, Command, Generated, Output, Serve},
+    cli::{Analyze, Cli, Command, Generated, Output, Serve},
+    offline,
     receiver::Receiver,
     service,
 };
@@ -17,6 +18,7 @@ fn main() -> Exit {
     let done = match cli.command {
         None => serve(&cli.serve),
         Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Analyze(options)) => analyze(&options),
         Some(Command::Analyzers { output }) => print(&analyzers(output)),
         Some(Command::Generate { what }) => generate(what).and_then(|text| print(&text)),
     };
@@ -48,6 +50,19 @@ fn serve(options: &Serve) -> Result<()> {
     // Every session had its time to end; what hangs still is not waited for.
     runtime.shutdown_background();
     done
+}
+
+fn analyze(options: &Analyze) -> Result<()> {
+    options.log.init();
+    match offline::fold(options, std::io::stdout().lock()) {
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(()),
+        done => done,
+    }
+}
+
+/// A reader that has seen enough is no failure.
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 fn analyzers(output: Output) -> String {
@@ -93,10 +108,10 @@ fn generate(what: Generated) -> Result<String> {
     Ok(String::from_utf8(text)?)
 }
 
-/// Prints to stdout; a reader that has seen enough is no failure.
+/// Prints to stdout.
 fn print(text: &str) -> Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        Err(error) if !is_broken_pipe(&error) => Err(error).context("cannot write to stdout"),
         _ => Ok(()),
     }
 }

@@ -22,10 +22,11 @@ use tokio::net::TcpListener;
 use crate::{
     admission::Admission,
     analysis::{Catalog, Cost},
-    cli::Serve,
+    cli::{Emit, Serve},
     dispatch::{Places, Threads},
     ops::{self, Vitals},
     service,
+    session::Printing,
     sessions::Sessions,
     sink::{pictures::Pictures, stdout::Stdout},
     transport::{
@@ -81,7 +82,9 @@ impl Receiver {
         let stdout =
             if options.no_print { None } else { Some(Stdout::start(stopper).context("cannot start a thread")?) };
         let limit = usize::from(options.max_sessions) + REMEMBERED_SESSIONS;
-        let sessions = Sessions::new(limit, options.session_ttl, stdout.as_ref().map(Stdout::outbox));
+        let features = options.emit == Emit::Features;
+        let printing = stdout.as_ref().map(|stdout| Printing { outbox: stdout.outbox(), features });
+        let sessions = Sessions::new(limit, options.session_ttl, printing);
         let pictures =
             options.save_dir.clone().zip(options.save_every).map(|(folder, every)| Pictures::new(folder, every));
         let admission = Admission::new(options.max_load);

@@ -8,7 +8,7 @@ use std::{
 
 use cv_core::session_id::SessionId;
 
-use crate::{session::Session, sink::Outbox};
+use crate::session::{Printing, Session};
 
 /// The registry. Cloning shares it.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ struct Shared {
     map: Mutex<HashMap<SessionId, (u64, Session)>>,
     limit: usize,
     ttl: Duration,
-    stdout: Option<Outbox>,
+    printing: Option<Printing>,
 }
 
 /// There are as many sessions as may be remembered.
@@ -31,8 +31,8 @@ pub struct Full(usize);
 
 impl Sessions {
     /// A registry of at most `limit` sessions, each forgotten when it had no sender for `ttl`.
-    pub fn new(limit: usize, ttl: Duration, stdout: Option<Outbox>) -> Self {
-        Self { shared: Arc::new(Shared { map: Mutex::default(), limit, ttl, stdout }) }
+    pub fn new(limit: usize, ttl: Duration, printing: Option<Printing>) -> Self {
+        Self { shared: Arc::new(Shared { map: Mutex::default(), limit, ttl, printing }) }
     }
 
     /// The session called `id`, begun now if there is none.
@@ -46,7 +46,7 @@ impl Sessions {
         }
         let serial = map.values().map(|(serial, _)| serial + 1).max().unwrap_or(0);
         let (registry, key) = (self.clone(), id.clone());
-        let session = Session::start(id.clone(), self.shared.ttl, self.shared.stdout.clone(), move || {
+        let session = Session::start(id.clone(), self.shared.ttl, self.shared.printing.clone(), move || {
             let mut map = registry.lock();
             // Another session of this name may have begun since.
             if map.get(&key).is_some_and(|(current, _)| *current == serial) {

@@ -26,6 +26,7 @@ mod function;
 mod luma;
 mod parameters;
 mod plan;
+mod saved;
 mod stats;
 
 pub use function::{DESCRIPTIONS as FUNCTIONS, Setup};

@@ -34,6 +34,15 @@ const INBOX: usize = 256;
 /// Number of a peer; a newer one is larger.
 pub type PeerId = u64;
 
+/// Where the lines of all sessions are printed.
+#[derive(Clone)]
+pub struct Printing {
+    /// The way there.
+    pub outbox: Outbox,
+    /// Whether features are printed, too.
+    pub features: bool,
+}
+
 /// A sender that was accepted.
 pub struct Attachment {
     /// Its number.
@@ -205,9 +214,14 @@ pub struct Session {
 
 impl Session {
     /// Starts the session's task. It ends, and calls `ended`, when it had no sender for `ttl`.
-    pub fn start(id: SessionId, ttl: Duration, stdout: Option<Outbox>, ended: impl FnOnce() + Send + 'static) -> Self {
+    pub fn start(
+        id: SessionId,
+        ttl: Duration,
+        printing: Option<Printing>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> Self {
         let (inbox, messages) = mpsc::channel(INBOX);
-        let task = task::Task::new(id.to_string(), ttl, stdout);
+        let task = task::Task::new(id.to_string(), ttl, printing);
         let ended = Finally(Some(ended));
         tokio::spawn(async move {
             let _ended = ended;

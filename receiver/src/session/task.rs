@@ -15,7 +15,7 @@ use cv_core::{
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Reason, history::History};
+use super::{Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Printing, Reason, history::History};
 use crate::{
     analysis::{Extraction, Folding, Plan},
     decode::Identity,
@@ -31,7 +31,7 @@ const MAX_READERS: usize = 256;
 pub(super) struct Task {
     id: String,
     ttl: Duration,
-    stdout: Option<Outbox>,
+    printing: Option<Printing>,
     /// Who reads along over HTTP.
     readers: Vec<Outbox>,
     peer: Option<Peer>,
@@ -81,11 +81,11 @@ struct Kept {
 }
 
 impl Task {
-    pub(super) fn new(id: String, ttl: Duration, stdout: Option<Outbox>) -> Self {
+    pub(super) fn new(id: String, ttl: Duration, printing: Option<Printing>) -> Self {
         Self {
             id,
             ttl,
-            stdout,
+            printing,
             readers: Vec::new(),
             peer: None,
             kept: None,
@@ -314,6 +314,19 @@ impl Task {
         let Analyzed { identity, size, timing, analyzed: (analyze, _), extracted } = analyzed;
         let Some(kept) = self.kept.as_mut() else { return };
         self.time.1 = self.time.0 + identity.time;
+        if let Some(printing) = self.printing.as_ref().filter(|printing| printing.features) {
+            let features = report::Features {
+                v: report::VERSION,
+                session: self.id.clone(),
+                frame: identity.frame,
+                time: identity.time,
+                session_time: self.time.1,
+                width: size.width(),
+                height: size.height(),
+                features: kept.folding.save(&extracted),
+            };
+            printing.outbox.push(Rendered::new(&self.id, &Line::Features(features)));
+        }
         let (analysis, errors) = kept.folding.fold(self.time.1, &extracted);
         let (now, emitted) = (Instant::now(), SystemTime::now());
         let (received, received_at) = timing.received;
@@ -495,8 +508,8 @@ impl Task {
     /// Gives `line` to everybody; forgets readers that are gone.
     fn emit(&mut self, line: &Line) {
         let line = Rendered::new(&self.id, line);
-        if let Some(stdout) = &self.stdout {
-            stdout.push(line.clone());
+        if let Some(printing) = &self.printing {
+            printing.outbox.push(line.clone());
         }
         self.readers.retain(|reader| reader.push(line.clone()));
         if let Some(channel) = self.peer.as_ref().and_then(|peer| peer.channel.as_ref()) {

@@ -1,0 +1,151 @@
+//! Analysis without a network: saved features are folded again.
+//!
+//! Takes the lines that `--emit features` printed, and gives the lines that were printed beside them, without
+//! `clock`: those of sessions and gaps as they were, results and final lines made anew. With the list of analyzers of
+//! that run they are the same; with other parameters they show what these would have said.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufRead, BufReader, Read, Write, stdin},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+use cv_core::report::{Analysis, AnalyzerError, Final, Line, VERSION};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    analysis::{Catalog, Folding, Plan},
+    cli::Analyze,
+};
+
+/// The longest line: features of a large picture may be most of it.
+const MAX_LINE: u64 = 512 << 20;
+
+/// Folds what `options` name and writes lines to `output`.
+///
+/// # Errors
+/// If the file cannot be read or is none of ours, with the number of the line; if `output` fails.
+pub fn fold(options: &Analyze, output: impl Write) -> Result<()> {
+    let plan = Catalog::default().trusted(&options.analyze).context("--analyze")?;
+    let name = options.features.display();
+    let lines = open(&options.features).with_context(|| format!("cannot open {name}"))?;
+    fold_lines(plan, lines, output).with_context(|| format!("cannot fold {name}"))
+}
+
+/// Folds `lines` by `plan` and writes lines to `output`.
+///
+/// # Errors
+/// As [`fold`].
+pub fn fold_lines(plan: Plan, mut lines: impl BufRead, mut output: impl Write) -> Result<()> {
+    let (mut desk, mut line, mut number) = (Desk { plan, sessions: HashMap::new() }, Vec::new(), 0u64);
+    while lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
+        number += 1;
+        if !line.trim_ascii().is_empty()
+            && let Some(said) = desk.take(&line).with_context(|| format!("line {number}"))?
+        {
+            writeln!(output, "{said}")?;
+        }
+        line.clear();
+    }
+    if number == 0 {
+        bail!("it is empty; cv-receiver --emit features prints what belongs there");
+    }
+    Ok(output.flush()?)
+}
+
+fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(stdin().lock()));
+    }
+    Ok(Box::new(BufReader::with_capacity(1 << 20, File::open(path)?)))
+}
+
+/// The sessions of a file.
+struct Desk {
+    plan: Plan,
+    sessions: HashMap<String, Folding>,
+}
+
+/// What every line tells.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "type")]
+    kind: String,
+    session: String,
+    event: Option<String>,
+    state: Option<String>,
+}
+
+/// One picture's features.
+#[derive(Deserialize)]
+struct Saved {
+    v: u32,
+    session: String,
+    frame: u64,
+    time: f64,
+    session_time: f64,
+    width: u32,
+    height: u32,
+    features: Map<String, Value>,
+}
+
+/// A result without what differs between two runs.
+#[derive(Serialize)]
+struct Folded {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    v: u32,
+    session: String,
+    frame: u64,
+    time: f64,
+    width: u32,
+    height: u32,
+    analysis: Analysis,
+    errors: Vec<AnalyzerError>,
+}
+
+impl Desk {
+    /// What there is to say about a line, if anything.
+    fn take(&mut self, line: &[u8]) -> Result<Option<String>> {
+        let head: Head = serde_json::from_slice(line).context("this is no line of cv-receiver")?;
+        match head.kind.as_str() {
+            "features" => self.fold(line).map(Some),
+            // Made anew out of the features.
+            "result" => Ok(None),
+            "final" => {
+                let analysis = self.session(&head.session).finish();
+                Ok(Some(Line::Final(Final { session: head.session, analysis }).to_json()))
+            }
+            _ => {
+                let anew = head.event.as_deref() == Some("started") || head.state.as_deref() == Some("lost");
+                // A session that is closed may be gone for good; if it comes back, it tells whether it kept its state.
+                if anew {
+                    self.sessions.remove(&head.session);
+                }
+                let mut line: Map<String, Value> = serde_json::from_slice(line)?;
+                line.shift_remove("clock");
+                Ok(Some(serde_json::to_string(&line)?))
+            }
+        }
+    }
+
+    fn fold(&mut self, line: &[u8]) -> Result<String> {
+        let saved: Saved = serde_json::from_slice(line).context("these are no features of this version")?;
+        if saved.v != VERSION {
+            bail!("these features are of version {}, this program knows {VERSION}", saved.v);
+        }
+        let folding = self.session(&saved.session);
+        let extracted = folding.restore(&saved.features);
+        let (analysis, errors) = folding.fold(saved.session_time, &extracted);
+        let Saved { v, session, frame, time, width, height, .. } = saved;
+        Ok(serde_json::to_string(&Folded { kind: "result", v, session, frame, time, width, height, analysis, errors })?)
+    }
+
+    fn session(&mut self, name: &str) -> &mut Folding {
+        let plan = &self.plan;
+        self.sessions.entry(name.to_owned()).or_insert_with(|| plan.begin(name).1)
+    }
+}
