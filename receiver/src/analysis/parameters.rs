@@ -23,12 +23,25 @@ impl Parameters {
         self.0.iter().map(|(key, _)| key.as_str()).find(|key| !is_known(key))
     }
 
+    /// The text called `key`, if it is given.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, text)| text.as_str())
+    }
+
+    /// What `key` stands for among `choices`, if it is given.
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>, String> {
+        let Some(text) = self.text(key) else { return Ok(None) };
+        let chosen = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        chosen.map(Some).ok_or_else(|| format!("{key}={text} is none of {}", names()))
+    }
+
     /// The number called `key` within `range`, or `default` where it is not given.
     pub fn number<T>(&self, key: &str, default: T, range: std::ops::RangeInclusive<T>) -> Result<T, String>
     where
         T: FromStr + PartialOrd + std::fmt::Display,
     {
-        let Some((_, text)) = self.0.iter().find(|(name, _)| name == key) else { return Ok(default) };
+        let Some(text) = self.text(key) else { return Ok(default) };
         match text.parse::<T>() {
             Ok(value) if range.contains(&value) => Ok(value),
             _ => Err(format!("{key}={text} is not a number from {} to {}", range.start(), range.end())),
