@@ -97,8 +97,7 @@ impl Line {
         let unit = self.stage(2, |line| line.encoder.encode(&frame, 0))?;
         let decoded = self.stage(3, |line| line.codec.decode(&unit.data)).map_err(anyhow::Error::msg)?;
         let picture = decoded.context("the decoder holds a picture back")?;
-        let extracted =
-            self.stage(4, |line| line.extraction.run(&Input::new(&picture, line.previous.as_ref())));
+        let extracted = self.stage(4, |line| line.extraction.run(&Input::new(&picture, line.previous.as_ref())));
         let (analysis, errors) = self.stage(5, |line| line.folding.fold(pts.seconds(), &extracted));
         ensure!(errors.is_empty() && analysis.0.len() == 1, "picture {number} was not analysed: {errors:?}");
         self.previous = Some(picture);

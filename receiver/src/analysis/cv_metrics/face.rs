@@ -82,7 +82,8 @@ impl Face {
     fn region(&self, scene: &Scene) -> [(usize, usize); 2] {
         let sides = scene.sides();
         [0, 1].map(|axis| {
-            let edge = |offset: f64| (self.centre[axis] + offset).round_ties_even().clamp(0.0, sides[axis] as f64) as usize;
+            let edge =
+                |offset: f64| (self.centre[axis] + offset).round_ties_even().clamp(0.0, sides[axis] as f64) as usize;
             (edge(-self.size[axis] / 2.0), edge(self.size[axis] / 2.0))
         })
     }
@@ -134,10 +135,8 @@ impl Candidate {
             (mean, (squares as f64 / count - mean * mean).max(0.0).sqrt())
         };
         let [(x, spread_x), (y, spread_y)] = [spread(sums.columns), spread(sums.rows)];
-        let size = [
-            (spread_x * 3.4).clamp(0.24 * width, 0.66 * width),
-            (spread_y * 3.8).clamp(0.30 * height, 0.78 * height),
-        ];
+        let size =
+            [(spread_x * 3.4).clamp(0.24 * width, 0.66 * width), (spread_y * 3.8).clamp(0.30 * height, 0.78 * height)];
         Self { centre: [x, y], size, seen: true }
     }
 }
@@ -194,4 +193,80 @@ fn side_by_side(row: &Row<'_>, left: i64, width: i64) -> [u32; BOXES[0]] {
         count = count + pair(entering, place) - pair(leaving, place);
         here
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use cv_core::geometry::Size;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SKIN: [u8; 3] = [200, 140, 110];
+
+    /// A bluish picture with skin where `is_skin` says.
+    fn scene(width: u32, height: u32, is_skin: impl Fn(i64, i64) -> bool) -> Scene {
+        let places = (0..i64::from(height)).flat_map(|y| (0..i64::from(width)).map(move |x| (x, y)));
+        let samples: Vec<u8> = places.flat_map(|(x, y)| if is_skin(x, y) { SKIN } else { [60, 80, 110] }).collect();
+        Scene::read(&Scene::draw(Size::new(width, height).unwrap(), &samples)).unwrap()
+    }
+
+    /// The definition, box by box.
+    fn naive(scene: &Scene, middle: [i64; 2], half: [i64; 2]) -> Option<[i64; 2]> {
+        let sides = scene.sides().map(|side| side as i64);
+        let mut best = None;
+        for shift in (-6..=6).step_by(2).flat_map(|down| (-8..=8).step_by(2).map(move |across| [across, down])) {
+            let [left, top] = [0, 1].map(|axis| middle[axis] + shift[axis] - half[axis]);
+            let fits = left >= 0 && top >= 0 && left + 2 * half[0] <= sides[0] && top + 2 * half[1] <= sides[1];
+            if half[0] <= 0 || half[1] <= 0 || !fits {
+                continue;
+            }
+            let rows = (top..top + 2 * half[1]).map(|y| scene.row(y as usize).count(left, left + 2 * half[0]));
+            let skin: u32 = rows.sum();
+            if best.is_none_or(|(most, _)| skin > most) {
+                best = Some((skin, shift));
+            }
+        }
+        best.map(|best| best.1)
+    }
+
+    proptest! {
+        #[test]
+        fn the_richest_box_is_that_of_the_definition(
+            (width, height) in (1..150u32, 1..60u32), seed in any::<i64>(),
+            middle in [-10..160i64, -10..70i64], half in [-1..50i64, -1..30i64],
+        ) {
+            let scene = scene(width, height, |x, y| (x * 31 + y * 17 + (x * y) % 7 + seed % 1000) % 5 < 2);
+            prop_assert_eq!(richest(&scene, middle, half), naive(&scene, middle, half));
+        }
+    }
+
+    #[test]
+    fn a_face_that_moves_is_followed() {
+        let at = |centre: i64| scene(160, 120, move |x, y| ((x - centre).pow(2) * 3 + (y - 60).pow(2)) < 900);
+        let mut face = Face::find(&at(50), None);
+        for centre in 50..110 {
+            face = Face::find(&at(centre), Some(face));
+        }
+        for _ in 0..40 {
+            face = Face::find(&at(110), Some(face));
+        }
+        assert!((face.centre[0] - 110.0).abs() < 2.0 && (face.centre[1] - 60.0).abs() < 2.0, "{face:?}");
+        assert!(face.stability > 0.99);
+    }
+
+    #[test]
+    fn the_colour_is_that_of_the_skin_in_the_patches() {
+        let scene = scene(160, 120, |x, y| (40..120).contains(&x) && (20..100).contains(&y) && x % 2 == 0);
+        let skin = Face::find(&scene, None).skin(&scene);
+        assert_eq!(skin.colour, SKIN.map(|sample| f64::from(sample) / 255.0));
+        assert!((skin.coverage - 50.0 * (0.72 + 0.28 * 0.45)).abs() < 1.0, "{skin:?}");
+    }
+
+    #[test]
+    fn without_skin_all_pixels_of_the_patches_count() {
+        let scene = scene(160, 120, |_, _| false);
+        let expected = Skin { colour: [60.0, 80.0, 110.0].map(|sample| sample / 255.0), coverage: 0.0 };
+        assert_eq!(Face::find(&scene, None).skin(&scene), expected);
+    }
 }

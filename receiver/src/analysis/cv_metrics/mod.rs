@@ -43,8 +43,16 @@ pub(super) const ROW: Row = Row {
     help: "cues of a face without a model: brightness, motion, pulse by skin colour, stress, bluff risk, each beside a \
            baseline of 300 s; no lie detector and no medical device",
     parameters: &[
-        ("mode", "upstream", "upstream: the original's numbers, errors included; accurate: without its errors of the pulse"),
-        ("fps", "0", "frames a second of the source, 0 to 1000, where 0 is unknown: bounds and accompanies analysisFps"),
+        (
+            "mode",
+            "upstream",
+            "upstream: the original's numbers, errors included; accurate: without its errors of the pulse",
+        ),
+        (
+            "fps",
+            "0",
+            "frames a second of the source, 0 to 1000, where 0 is unknown: bounds and accompanies analysisFps",
+        ),
     ],
     cost: Cost::Light,
     build,

@@ -42,3 +42,43 @@ impl Motion {
         Self { amount: (total / (pixels * 255.0) * 300.0).min(100.0), zone: (total > 8.0 * pixels).then(zone) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cv_core::geometry::Size;
+
+    use super::*;
+
+    /// A black picture with a white, or grey, box.
+    fn scene(width: u32, height: u32, columns: std::ops::Range<u32>, level: u8) -> Scene {
+        let pixels = (0..height).flat_map(|_| 0..width).map(|x| [if columns.contains(&x) { level } else { 0 }; 3]);
+        let samples: Vec<u8> = pixels.flatten().collect();
+        Scene::read(&Scene::draw(Size::new(width, height).unwrap(), &samples)).unwrap()
+    }
+
+    #[test]
+    fn a_third_that_moves_is_told() {
+        let still = scene(91, 600, 0..0, 255);
+        let zone = |columns| Motion::between(&scene(91, 600, columns, 255), &still).zone;
+        assert_eq!([zone(1..30), zone(31..60), zone(62..91)], [Some("left"), Some("center"), Some("right")]);
+        assert_eq!(zone(1..3), None, "a few pixels are no zone");
+        assert_eq!(zone(0..1), None, "the first column does not count");
+    }
+
+    #[test]
+    fn the_amount_is_the_mean_difference_of_moving_pixels() {
+        let before = scene(101, 601, 0..0, 0);
+        let motion = |level| Motion::between(&scene(101, 601, 1..11, level), &before).amount;
+        assert_eq!(motion(14), 0.0, "noise does not count");
+        // A tenth of the pixels.
+        assert!((motion(51) - 0.1 * 51.0 / 255.0 * 300.0).abs() < 1e-12);
+        assert_eq!(Motion::between(&scene(9, 9, 0..9, 255), &scene(9, 9, 0..0, 0)).amount, 100.0);
+    }
+
+    #[test]
+    fn scenes_of_different_sizes_and_of_one_row_have_not_moved() {
+        assert_eq!(Motion::between(&scene(20, 9, 0..20, 255), &scene(9, 20, 0..0, 0)), Motion::default());
+        assert_eq!(Motion::between(&scene(20, 1, 0..20, 255), &scene(20, 1, 0..0, 0)), Motion::default());
+        assert_eq!(Motion::between(&scene(1, 20, 0..1, 255), &scene(1, 20, 0..0, 0)), Motion::default());
+    }
+}

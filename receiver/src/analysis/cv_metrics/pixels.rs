@@ -23,29 +23,24 @@ pub(super) fn sum(row: &[u8]) -> u64 {
 }
 
 /// How many samples of `row` but its first differ from the one on the left and the one above by more than 54 together.
-pub(super) fn edges(above: &[u8], row: &[u8]) -> u64 {
-    let (Some((_, here)), Some((_, left))) = (row.split_first(), row.split_last()) else { return 0 };
-    let top = &above[1..];
-    let count = |here: &[u8], left: &[u8], top: &[u8]| {
-        // Saturation changes nothing: what would exceed 255 exceeds 54.
-        let edge = |(&here, (&left, &top)): (&u8, (&u8, &u8))| here.abs_diff(left).saturating_add(here.abs_diff(top)) > 54;
-        here.iter().zip(left.iter().zip(top)).map(|samples| u32::from(edge(samples))).sum::<u32>()
+/// `flags`, as long as they are, is for its own use: counting while comparing would widen each comparison.
+pub(super) fn edges(above: &[u8], row: &[u8], flags: &mut [u8]) -> u64 {
+    let (Some((_, here)), Some((_, above)), Some((_, flags))) =
+        (row.split_first(), above.split_first(), flags.split_first_mut())
+    else {
+        return 0;
     };
-    let ((here, here_rest), (left, left_rest), (top, top_rest)) =
-        (here.as_chunks::<BLOCK>(), left.as_chunks::<BLOCK>(), top.as_chunks::<BLOCK>());
-    let blocks = here.iter().zip(left.iter().zip(top)).map(|(here, (left, top))| count(here, left, top)).sum::<u32>();
-    u64::from(blocks + count(here_rest, left_rest, top_rest))
+    for (((&here, &left), &above), flag) in here.iter().zip(row).zip(above).zip(&mut *flags) {
+        // Saturation changes nothing: what would exceed 255 exceeds 54.
+        *flag = u8::from(here.abs_diff(left).saturating_add(here.abs_diff(above)) > 54);
+    }
+    sum(flags)
 }
 
 /// Whether a pixel looks like skin: `R>45, G>30, B>20, R>G, R>B, max-min>15, |R-G|>10`. As red is the largest, the
 /// last two and `R>G` are two differences.
 fn is_skin(r: u8, g: u8, b: u8) -> bool {
-    (r > 45)
-        & (g > 30)
-        & (b > 20)
-        & (r > b)
-        & (r.saturating_sub(g) > 10)
-        & (r.saturating_sub(g.min(b)) > 15)
+    (r > 45) & (g > 30) & (b > 20) & (r > b) & (r.saturating_sub(g) > 10) & (r.saturating_sub(g.min(b)) > 15)
 }
 
 /// 1 where a pixel looks like skin, 0 elsewhere.
@@ -79,10 +74,21 @@ pub(super) fn add_to_columns<T: Copy + std::ops::AddAssign + From<u8>>(row: &[u8
 
 /// Adds the differences between two rows to their columns, those of moving pixels only.
 pub(super) fn add_motion(row: &[u8], before: &[u8], columns: &mut [u16]) {
-    for ((&here, &before), column) in row.iter().zip(before).zip(columns) {
-        let difference = here.abs_diff(before);
-        *column += u16::from(if difference > STILL { difference } else { 0 });
+    let add = |row: &[u8], before: &[u8], columns: &mut [u16]| {
+        for ((&here, &before), column) in row.iter().zip(before).zip(columns) {
+            let difference = here.abs_diff(before);
+            *column += u16::from(if difference > STILL { difference } else { 0 });
+        }
+    };
+    let ((rows, row), (befores, before), (blocks, columns)) =
+        (row.as_chunks::<BLOCK>(), before.as_chunks::<BLOCK>(), columns.as_chunks_mut::<BLOCK>());
+    for ((row, before), columns) in rows.iter().zip(befores).zip(blocks) {
+        // In most blocks nothing moves, and to see that is cheaper than to add zeros.
+        if row.iter().zip(before).fold(0, |most, (here, before)| here.abs_diff(*before).max(most)) > STILL {
+            add(row, before, columns);
+        }
     }
+    add(row, before, columns);
 }
 
 /// Pixels and sums of their red, green and blue.

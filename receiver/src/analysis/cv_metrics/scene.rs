@@ -61,8 +61,15 @@ impl Scene {
         let sums = drawing.finish();
         let [columns, rows] = [sums.columns, sums.rows];
         let header = [
-            size.width().into(), size.height().into(), sums.luma, sums.edges, sums.skin,
-            columns[0], columns[1], rows[0], rows[1],
+            size.width().into(),
+            size.height().into(),
+            sums.luma,
+            sums.edges,
+            sums.skin,
+            columns[0],
+            columns[1],
+            rows[0],
+            rows[1],
         ];
         for (place, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(header) {
             *place = number.to_le_bytes();
@@ -158,6 +165,7 @@ struct Drawing {
     row: Vec<u8>,
     /// Luma of the row above.
     above: Vec<u8>,
+    /// Edges, then skin of the row: 1 or 0.
     mask: Vec<u8>,
     /// Skin pixels of each column: in the rows since the last carry, fewer than 256, and before.
     recent: Vec<u8>,
@@ -189,7 +197,7 @@ impl Drawing {
         pixels::luma(red, green, blue, luma);
         if y > 0 {
             self.sums.luma += pixels::sum(&luma[1..]);
-            self.sums.edges += pixels::edges(&self.above, luma);
+            self.sums.edges += pixels::edges(&self.above, luma, &mut self.mask);
         }
         self.above.copy_from_slice(luma);
         pixels::skin(red, green, blue, &mut self.mask);
@@ -216,5 +224,82 @@ impl Drawing {
             self.sums.columns[1] += u64::from(count) * x * x;
         }
         self.sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Skin-like and other pixels, near the thresholds more often than chance would have it.
+    fn pictures() -> impl Strategy<Value = (Size, Vec<u8>)> {
+        let pixel = prop_oneof![
+            any::<[u8; 3]>(),
+            (30..80u8, 20..60u8, 10..50u8).prop_map(|(r, g, b)| [r, g, b]),
+            (190..210u8, 140..150u8, 110..130u8).prop_map(|(r, g, b)| [r, g, b]),
+        ];
+        (1..200u32, 1..9u32).prop_flat_map(move |(width, height)| {
+            let samples = prop::collection::vec(pixel.clone(), (width * height) as usize);
+            samples.prop_map(move |samples| (Size::new(width, height).unwrap(), samples.into_flattened()))
+        })
+    }
+
+    /// The definitions, pixel by pixel: luma and skin.
+    fn naive(samples: &[u8]) -> (Vec<i32>, Vec<bool>) {
+        let pixels = samples.chunks(3).map(|pixel| [0, 1, 2].map(|channel| i32::from(pixel[channel])));
+        let each = pixels.map(|[r, g, b]| {
+            let range = r.max(g).max(b) - r.min(g).min(b);
+            let skin = r > 45 && g > 30 && b > 20 && r > g && r > b && range > 15 && (r - g).abs() > 10;
+            ((77 * r + 150 * g + 29 * b) >> 8, skin)
+        });
+        each.unzip()
+    }
+
+    proptest! {
+        #[test]
+        fn sums_mask_and_samples_are_those_of_the_definitions((size, samples) in pictures()) {
+            let scene = Scene::read(&Scene::draw(size, &samples)).unwrap();
+            let (luma, skin) = naive(&samples);
+            let [width, height] = scene.sides();
+            let mut sums = Sums::default();
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                let (place, row) = (y * width + x, scene.row(y));
+                prop_assert_eq!(row.colours.map(|samples| samples[x]), samples[3 * place..][..3]);
+                prop_assert_eq!(i32::from(row.luma[x]), luma[place]);
+                prop_assert_eq!(row.bits(x as i64) & 1 == 1, skin[place]);
+                if skin[place] {
+                    sums.skin += 1;
+                    sums.columns = [sums.columns[0] + x as u64, sums.columns[1] + (x * x) as u64];
+                    sums.rows = [sums.rows[0] + y as u64, sums.rows[1] + (y * y) as u64];
+                }
+                if x > 0 && y > 0 {
+                    let steps = (luma[place] - luma[place - 1]).abs() + (luma[place] - luma[place - width]).abs();
+                    sums.edges += u64::from(steps > 54);
+                    sums.luma += luma[place] as u64;
+                }
+            }
+            prop_assert_eq!(scene.sums(), sums);
+        }
+
+        #[test]
+        fn skin_is_counted_between_any_columns(
+            (size, samples) in pictures(), start in -90..290i64, width in -5..220i64,
+        ) {
+            let scene = Scene::read(&Scene::draw(size, &samples)).unwrap();
+            let (_, skin) = naive(&samples);
+            let inside = (start..start + width).filter_map(|x| usize::try_from(x).ok()).filter(|x| *x < scene.sides()[0]);
+            let expected = inside.filter(|x| skin[*x]).count();
+            prop_assert_eq!(scene.row(0).count(start, start + width), expected as u32);
+        }
+    }
+
+    #[test]
+    fn columns_of_more_rows_than_a_byte_counts_add_up() {
+        let size = Size::new(3, 1000).unwrap();
+        let scene = Scene::read(&Scene::draw(size, &[200, 140, 110].repeat(3000))).unwrap();
+        let rows = [3 * 999 * 500, 3 * 999 * 1000 * 1999 / 6];
+        assert_eq!(scene.sums(), Sums { skin: 3000, columns: [3000, 5000], rows, ..scene.sums() });
     }
 }

@@ -83,3 +83,41 @@ pub(super) fn bluff_level(risk: f64, stress: f64, usual: &Standing) -> &'static 
         _ => "low",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenths_are_those_of_the_exact_value() {
+        // 0.25 and 0.75 are exact and go to the even tenth; 0.35 is a little less than it looks, 0.45 a little more.
+        assert_eq!([0.25, 0.75, 0.35, 0.45, -0.04, 99.96].map(tenths), [0.2, 0.8, 0.3, 0.5, 0.0, 100.0]);
+        assert!(tenths(-0.01).is_sign_positive());
+    }
+
+    #[test]
+    fn a_baseline_worth_something_lowers_the_thresholds() {
+        let level = |risk, strength, usual| {
+            bluff_level(risk, usual, &Standing { stress: usual, bluff: usual, progress: strength, strength })
+        };
+        assert_eq!([41.9, 42.0, 67.9, 68.0].map(|risk| level(risk, 0.19, 0.0)), ["low", "watch", "watch", "elevated"]);
+        // 46 is 42 above what is usual; times 0.68 that is more than 28.
+        assert_eq!(level(46.0, 0.2, 4.0), "elevated");
+        assert_eq!([33.9, 34.0].map(|risk| level(risk, 0.2, 4.0)), ["low", "watch"]);
+        assert_eq!(level(45.0, 1.0, 45.0), "watch");
+    }
+
+    #[test]
+    fn words_follow_stress_motion_and_quality() {
+        let signals =
+            |motion| Signals { brightness: 55.0, motion, skin_coverage: 100.0, confidence: 100.0, pulse_stress: 0.0 };
+        assert_eq!(signals(0.0).quality(), 100.0);
+        let emotion = |motion, stress| signals(motion).emotion(50.0, stress);
+        assert_eq!([emotion(19.9, 23.9), emotion(20.0, 23.9), emotion(0.0, 24.0)], ["calm", "focused", "focused"]);
+        assert_eq!(
+            [emotion(0.0, 46.0), emotion(0.0, 70.0), signals(0.0).emotion(29.9, 99.0)],
+            ["tense", "agitated", "unknown"]
+        );
+        assert_eq!([44.9, 45.0, 70.0].map(signal_quality), ["poor", "fair", "good"]);
+    }
+}

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::{
     face::Face,
     motion::Motion,
-    pulse::{Estimator, Mode, Pulse, Rate, Series},
+    pulse::{Estimator, Mode, Rate, Series},
     scene::Scene,
     scores::{self, Signals, tenths},
-    usual::{Standing, Usual},
+    usual::Usual,
 };
 
 /// After so long without a frame, in milliseconds of frame time, a session starts afresh.
@@ -73,15 +73,18 @@ impl From<Finding> for Value {
 /// The ordered half's state, and what becomes of it with each frame.
 #[derive(Clone, Debug)]
 pub(super) struct CvMetrics {
+    mode: Mode,
     estimator: Estimator,
     session: Session,
 }
 
-/// What a session knows, all of it empty at first.
-#[derive(Clone, Debug, Default)]
+/// What a session knows.
+#[derive(Clone, Debug)]
 struct Session {
-    /// Time of the newest frame and its scene.
+    /// Time of the frame before and its scene.
     before: Option<(i64, Scene)>,
+    /// The latest time so far.
+    newest: i64,
     face: Option<Face>,
     series: Series,
     rate: Rate,
@@ -92,14 +95,15 @@ struct Session {
 impl CvMetrics {
     /// A session without frames.
     pub(super) fn new(mode: Mode) -> Self {
-        Self { estimator: Estimator::new(mode), session: Session::default() }
+        Self { mode, estimator: Estimator::new(mode), session: Session::new(mode) }
     }
 
     /// Takes in a frame: its time in milliseconds, its source's frames a second, 0 where unknown, and what it shows.
     pub(super) fn update(&mut self, time: i64, stream_fps: f64, scene: Scene) -> Finding {
-        let elapsed = self.session.before.as_ref().map(|before| time.saturating_sub(before.0));
-        if elapsed.is_some_and(|elapsed| !(-STEP_BACK..=IDLE).contains(&elapsed)) {
-            self.session = Session::default();
+        let elapsed = time.saturating_sub(self.session.newest);
+        if self.session.before.is_none() || !(-STEP_BACK..=IDLE).contains(&elapsed) {
+            self.session = Session::new(self.mode);
+            self.session.newest = time;
         }
         self.session.update(&mut self.estimator, time, stream_fps, scene)
     }
@@ -113,12 +117,25 @@ impl CvMetrics {
                 "stress": tenths(usual.stress),
                 "bluff": tenths(usual.bluff),
             },
-            "pulse": { "bpm": self.session.rate.bpm(), "usual": self.session.rate.usual().map(tenths) },
+            "pulse": { "bpm": self.session.rate.bpm(), "usual": self.session.rate.usual() },
         })
     }
 }
 
 impl Session {
+    /// Without frames.
+    fn new(mode: Mode) -> Self {
+        Self {
+            before: None,
+            newest: 0,
+            face: None,
+            series: Series::default(),
+            rate: Rate::new(mode),
+            stress: 0.0,
+            usual: Usual::default(),
+        }
+    }
+
     fn update(&mut self, estimator: &mut Estimator, time: i64, stream_fps: f64, scene: Scene) -> Finding {
         let moved = self.before.as_ref().map_or_else(Motion::default, |(_, before)| Motion::between(&scene, before));
         let (brightness, edge_density) = light(&scene);
@@ -147,6 +164,7 @@ impl Session {
         let usual = self.usual.standing();
         let analysis_fps = self.analysis_fps(time, stream_fps);
         self.before = Some((time, scene));
+        self.newest = self.newest.max(time);
         Finding {
             brightness,
             motion,

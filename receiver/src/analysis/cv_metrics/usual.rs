@@ -66,3 +66,40 @@ impl Usual {
         Standing { stress: sums[0] / count, bluff: sums[1] / count, progress, strength }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_weighted_by_frames_and_the_span_counts_whole_seconds() {
+        let mut usual = Usual::default();
+        assert_eq!(usual.standing(), Standing::default());
+        for (second, stress) in [(100, 10.0), (100, 20.0), (100, 30.0), (119, 60.0)] {
+            usual.push(second, stress, stress / 2.0);
+        }
+        let expected = Standing { stress: 30.0, bluff: 15.0, progress: 19.0 / 300.0, strength: 0.0 };
+        assert_eq!(usual.standing(), expected);
+        usual.push(120, 30.0, 15.0);
+        assert_eq!(usual.standing().strength, 20.0 / 300.0);
+    }
+
+    #[test]
+    fn what_is_older_than_five_minutes_is_gone() {
+        let mut usual = Usual::default();
+        for second in 0..5000 {
+            usual.push(second, if second < 4000 { 90.0 } else { 7.0 }, 3.0);
+            assert!(usual.buckets.len() <= 301);
+        }
+        assert_eq!(usual.standing(), Standing { stress: 7.0, bluff: 3.0, progress: 1.0, strength: 1.0 });
+    }
+
+    #[test]
+    fn steps_back_are_taken_in_where_they_belong() {
+        let mut usual = Usual::default();
+        for second in [50, 52, 49, 52, 51] {
+            usual.push(second, 1.0, 1.0);
+        }
+        assert!(usual.buckets.iter().map(|bucket| bucket.second).eq(49..=52));
+    }
+}
