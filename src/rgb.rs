@@ -1,6 +1,6 @@
 //! Pictures as packed 8-bit RGB, for analyzers and files that want colours.
 
-use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix};
+use yuv::{BufferStoreMut, YuvPlanarImage, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
 use crate::{
     geometry::Size,
@@ -84,6 +84,22 @@ pub fn convert(picture: &Picture, order: Order, samples: &mut [u8]) {
         .expect("planes and samples have the lengths that their sizes ask for");
 }
 
+/// Takes packed samples apart: the first, second and third of each pixel, in as many bytes each as there are pixels.
+///
+/// # Panics
+/// If the lengths do not fit each other, or there are no samples.
+pub fn split(samples: &[u8], planes: [&mut [u8]; 3]) {
+    let [first, second, third] = planes.map(BufferStoreMut::Borrowed);
+    let length = |plane: &BufferStoreMut<'_, u8>| 3 * plane.borrow().len();
+    assert!([&first, &second, &third].map(length) == [samples.len(); 3], "three planes are as long as what they hold");
+    let width = (samples.len() / 3) as u32;
+    // Green, blue, red is the order in which that crate keeps planes of an RGB picture.
+    let (y_plane, u_plane, v_plane) = (second, third, first);
+    let [y_stride, u_stride, v_stride] = [width; 3];
+    let mut image = YuvPlanarImageMut { y_plane, y_stride, u_plane, u_stride, v_plane, v_stride, width, height: 1 };
+    yuv::rgb_to_gbr(&mut image, samples, 3 * width, YuvRange::Full).expect("a row that is not empty splits");
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -104,6 +120,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn planes_hold_the_samples_of_their_colour(samples in prop::collection::vec(any::<[u8; 3]>(), 1..300)) {
+            let mut planes = [(); 3].map(|()| vec![0; samples.len()]);
+            split(samples.as_flattened(), planes.each_mut().map(Vec::as_mut_slice));
+            for (index, pixel) in samples.iter().enumerate() {
+                prop_assert_eq!(*pixel, planes.each_ref().map(|plane| plane[index]));
+            }
+        }
+
         #[test]
         fn every_pixel_is_what_the_standard_says(
             (width, height) in (1..70u32, 1..20u32), seed in any::<u32>(), full in any::<bool>(),
