@@ -25,6 +25,7 @@ mod busy;
 mod luma;
 mod parameters;
 mod plan;
+mod pulse;
 mod stats;
 
 pub use luma::{Measures, measure};
@@ -132,7 +133,7 @@ pub struct Row {
 type Halves = (Arc<dyn Extract>, Box<dyn Fold>);
 
 /// Every analyzer there is.
-pub const ANALYZERS: &[Row] = &[stats::ROW, busy::ROW];
+pub const ANALYZERS: &[Row] = &[stats::ROW, pulse::ROW, busy::ROW];
 
 /// The pure halves of a session's analyzers, in the order asked for. Cloning is cheap.
 #[derive(Clone)]
