@@ -22,6 +22,7 @@ use serde_json::Value;
 
 mod baseline;
 mod busy;
+mod cycles;
 mod luma;
 mod parameters;
 mod plan;
@@ -133,7 +134,7 @@ pub struct Row {
 type Halves = (Arc<dyn Extract>, Box<dyn Fold>);
 
 /// Every analyzer there is.
-pub const ANALYZERS: &[Row] = &[stats::ROW, pulse::ROW, busy::ROW];
+pub const ANALYZERS: &[Row] = &[stats::ROW, pulse::ROW, cycles::ROW, busy::ROW];
 
 /// The pure halves of a session's analyzers, in the order asked for. Cloning is cheap.
 #[derive(Clone)]

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn wrong_lists_say_what_would_be_right() {
         let message = |list| names(list).unwrap_err().to_string();
-        assert_eq!(message("stat"), "there is no analyzer 'stat'; known are stats, pulse, busy, quick");
+        assert_eq!(message("stat"), "there is no analyzer 'stat'; known are stats, pulse, cycles, busy, quick");
         assert_eq!(message("stats:windo=3"), "analyzer stats: has no parameter 'windo'; it takes window");
         assert!(message("stats:window=-1").contains("from"));
         assert_eq!(message("stats,quick"), "analyzer stats is listed twice");

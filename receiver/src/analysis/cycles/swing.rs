@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     thumbnail::CELLS,
-    window::{Motion, Sample, distance_squared, dot},
+    window::{Motion, Sample, Window, distance_squared, dot},
 };
 
 /// How far the way must turn back before a turn is one, as a share of its range.
@@ -31,6 +31,9 @@ const STAY: f64 = 0.95;
 /// Depth up to which a swing is at rest.
 const REST: f64 = 0.1;
 
+/// Samples at the edge of a window that slides in which no swing begins.
+const EDGE: usize = 5;
+
 /// A movement to a bottom and back. Which of two turns is the bottom is for others to say: both are given.
 #[derive(Clone, Debug)]
 pub(super) struct Swing {
@@ -52,13 +55,15 @@ pub(super) struct Swing {
 }
 
 /// The swings in a window, in order. The last may still go on.
-pub(super) fn swings(samples: &VecDeque<Sample>, motion: &Motion) -> Vec<Swing> {
+pub(super) fn swings(window: &Window, motion: &Motion) -> Vec<Swing> {
     let turns = turns(&motion.places, HYSTERESIS * range(&motion.places));
-    let way = Way { samples, places: &motion.places };
+    // A way that the window's edge cuts off in its midst looks like a turn there.
+    let edge = window.samples().get(EDGE).filter(|_| window.slides()).map_or(f64::NEG_INFINITY, |sample| sample.time);
+    let way = Way { samples: window.samples(), places: &motion.places };
     let last = turns.last().copied();
     let swing = |turns: &[usize]| {
         let least = if Some(turns[2]) == last { RETURN_SO_FAR } else { RETURN };
-        way.swing([turns[0], turns[1], turns[2]], least)
+        way.swing([turns[0], turns[1], turns[2]], least).filter(|swing| swing.start >= edge)
     };
     turns.windows(3).filter_map(swing).collect()
 }

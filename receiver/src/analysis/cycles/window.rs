@@ -21,6 +21,8 @@ pub(super) struct Window {
     seconds: f64,
     samples: VecDeque<Sample>,
     direction: Vec<f32>,
+    /// Whether samples have left the window, so that its first one is in the midst of something.
+    slides: bool,
 }
 
 /// The mean of the pictures of a 240th of the window.
@@ -44,7 +46,7 @@ pub(super) struct Motion {
 impl Window {
     /// An empty window of so many seconds.
     pub(super) fn new(seconds: f64) -> Self {
-        Self { seconds, samples: VecDeque::new(), direction: Vec::new() }
+        Self { seconds, samples: VecDeque::new(), direction: Vec::new(), slides: false }
     }
 
     /// Takes in the cells at `time` seconds; `false` if they began a new window, as after a gap or a step back.
@@ -55,6 +57,7 @@ impl Window {
         let goes_on = self.samples.back().is_none_or(|last| (time - last.time).abs() <= LONGEST_GAP);
         if !goes_on {
             self.samples.clear();
+            self.slides = false;
         }
         // Saturates for absurd times, which then share one sample.
         let index = (time / self.seconds * SAMPLES).floor() as i64;
@@ -65,8 +68,14 @@ impl Window {
         }
         while self.samples.front().is_some_and(|sample| sample.time < time - self.seconds) {
             self.samples.pop_front();
+            self.slides = true;
         }
         goes_on
+    }
+
+    /// Whether the first samples are in the midst of something that began before.
+    pub(super) fn slides(&self) -> bool {
+        self.slides
     }
 
     /// The samples, oldest first.

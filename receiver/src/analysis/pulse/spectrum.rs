@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_is_found_to_a_tenth_of_a_beat() {
+    fn a_tone_is_found_to_a_third_of_a_beat() {
         for bpm in [45.3, 60.0, 71.87, 120.4, 179.9, 205.0] {
             let peak = peak(&tones(&[(bpm, 1.0)])).unwrap();
             assert!((peak.bpm - bpm).abs() < 0.35 && peak.snr_db > 15.0, "{bpm}: {peak:?}");

@@ -69,10 +69,10 @@ impl Trace {
         self.ends().map_or(0.0, |(first, last)| last.time - first.time)
     }
 
-    /// Mean samples a second, 0 without a span.
+    /// Mean samples a second, 0 without a span worth the name.
     pub(super) fn rate(&self) -> f64 {
         let span = self.span();
-        if span > 0.0 { (self.cells.len() - 1) as f64 / span } else { 0.0 }
+        if span * CELLS > 0.5 { (self.cells.len() - 1) as f64 / span } else { 0.0 }
     }
 
     fn ends(&self) -> Option<(&Cell, &Cell)> {
