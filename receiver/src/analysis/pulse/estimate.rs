@@ -4,8 +4,9 @@
 //!
 //! | Share of | is 0 at | is 1 at |
 //! |---|---|---|
-//! | signal-to-noise ratio of the beat in the window | -2 dB | 4 dB |
-//! | steadiness: the beat's presence in each third of the window | absent in one | equal in all |
+//! | clearness: signal-to-noise ratio of the beat in the window, | 0 dB | 5 dB |
+//! | or, if less, by how much it is above that of power spread evenly | 6 dB | 10 dB |
+//! | steadiness: the beat's presence in each third of the window, least of the last three seconds | absent in one | equal in all |
 //! | stability: mean distance of the last three seconds' estimates from this one | 10 bpm | 2 bpm |
 //! | filling of the window | 30 % | 80 % |
 
@@ -80,12 +81,19 @@ impl Reading {
     }
 }
 
+/// The strongest beat of one estimate.
+struct Beat {
+    time: f64,
+    bpm: f64,
+    steadiness: f64,
+}
+
 /// Makes readings, and remembers the latest.
 pub(super) struct Estimator {
     window: f64,
     band: (f64, f64),
-    /// Times and rates of the strongest beats of the last [`MEMORY`], told or not.
-    recent: VecDeque<(f64, f64)>,
+    /// The strongest beats of the last [`MEMORY`], told or not.
+    recent: VecDeque<Beat>,
 }
 
 impl Estimator {
@@ -100,7 +108,7 @@ impl Estimator {
         let signal = pos::pulse(&trace.uniform());
         let nyquist = NYQUIST_SHARE * trace.rate() * 30.0;
         let high = self.band.1.min(nyquist);
-        let spectrum = || Spectrum::of(&signal, self.band.0, high);
+        let spectrum = || Spectrum::of(&signal, (self.band.0, high));
         let peak = match () {
             () if share < LEAST_SKIN => Err(Unknown::NoSkin),
             () if self.filling(span) <= 0.0 => Err(Unknown::TooShort),
@@ -117,10 +125,9 @@ impl Estimator {
     }
 
     fn judge(&mut self, time: f64, peak: Peak, span: f64, signal: &[f64]) -> Reading {
-        let confidence = ramp(peak.snr_db, -2.0, 4.0)
+        let confidence = ramp(peak.snr_db, 0.0, 5.0).min(ramp(peak.gain_db, 6.0, 10.0))
             * self.filling(span)
-            * ramp(self.distance(time, peak.bpm), 10.0, 2.0)
-            * steadiness(signal, peak.bpm);
+            * self.stability(Beat { time, bpm: peak.bpm, steadiness: steadiness(signal, peak.bpm) });
         let bpm = match () {
             () if confidence >= LEAST_CONFIDENCE => Ok(peak.bpm),
             () if self.filling(span) < LEAST_CONFIDENCE => Err(Unknown::TooShort),
@@ -134,14 +141,17 @@ impl Estimator {
         ramp(span / self.window, 0.3, 0.8)
     }
 
-    /// Mean distance of the latest rates from `bpm`, which joins them.
-    fn distance(&mut self, time: f64, bpm: f64) -> f64 {
-        self.recent.retain(|(then, _)| (0.0..=MEMORY).contains(&(time - then)));
-        self.recent.push_back((time, bpm));
+    /// How alike the latest beats are, and how steady the least steady of them is, 0 to 1; `beat` joins them.
+    fn stability(&mut self, beat: Beat) -> f64 {
+        let (time, bpm) = (beat.time, beat.bpm);
+        self.recent.retain(|earlier| (0.0..=MEMORY).contains(&(time - earlier.time)));
+        self.recent.push_back(beat);
         if self.recent.len() > MOST_RECENT {
             self.recent.pop_front();
         }
-        self.recent.iter().map(|(_, then)| (then - bpm).abs()).sum::<f64>() / self.recent.len() as f64
+        let distance = self.recent.iter().map(|beat| (beat.bpm - bpm).abs()).sum::<f64>() / self.recent.len() as f64;
+        let steadiness = self.recent.iter().map(|beat| beat.steadiness).fold(1.0, f64::min);
+        steadiness * ramp(distance, 10.0, 2.0)
     }
 }
 

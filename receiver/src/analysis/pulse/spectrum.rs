@@ -33,11 +33,14 @@ pub(super) struct Peak {
     pub(super) bpm: f64,
     /// Power around it and its first overtone over the power of the rest of the band, in decibels, -40 to 40.
     pub(super) snr_db: f64,
+    /// By how much that is more than of power spread evenly over the band, where short windows leave little that is not
+    /// near a beat.
+    pub(super) gain_db: f64,
 }
 
 impl Spectrum {
-    /// The power of `signal`, [`RATE`] samples a second, at `low` to `high` beats a minute, through a Hann window.
-    pub(super) fn of(signal: &[f64], low: f64, high: f64) -> Self {
+    /// The power of `signal`, [`RATE`] samples a second, over a band of beats a minute, through a Hann window.
+    pub(super) fn of(signal: &[f64], (low, high): (f64, f64)) -> Self {
         let windowed = hann(signal);
         let bins = ((high - low) / STEP).floor().max(0.0) as usize + 1;
         let omega = |bin: usize| TAU * (low + bin as f64 * STEP) / 60.0 / RATE;
@@ -57,9 +60,14 @@ impl Spectrum {
             return None;
         }
         let bpm = self.low + (best as f64 + self.offset(best)) * STEP;
-        let signal = self.around(bpm) + self.around(2.0 * bpm);
-        let snr = 10.0 * (signal / (total - signal).max(f64::MIN_POSITIVE)).log10();
-        Some(Peak { bpm, snr_db: snr.clamp(-40.0, 40.0) })
+        let is_signal = |bin: &usize| {
+            let here = self.low + *bin as f64 * STEP;
+            (here - bpm).abs().min((here - 2.0 * bpm).abs()) <= self.half_width
+        };
+        let bins: Vec<usize> = (0..self.power.len()).filter(is_signal).collect();
+        let signal: f64 = bins.iter().map(|&bin| self.power[bin]).sum();
+        let snr_db = ratio_db(signal, total);
+        Some(Peak { bpm, snr_db, gain_db: snr_db - ratio_db(bins.len() as f64, self.power.len() as f64) })
     }
 
     /// How well bin `bin` explains the signal as a fundamental.
@@ -74,12 +82,6 @@ impl Spectrum {
         self.power.get(bin).copied().unwrap_or(0.0)
     }
 
-    /// The power within half a width of `bpm`.
-    fn around(&self, bpm: f64) -> f64 {
-        let near = |bin: &usize| (self.low + *bin as f64 * STEP - bpm).abs() <= self.half_width;
-        (0..self.power.len()).filter(near).map(|bin| self.power[bin]).sum()
-    }
-
     /// Where between its neighbours the peak of bin `bin` lies, -0.5 to 0.5 bins: the vertex of a parabola.
     fn offset(&self, bin: usize) -> f64 {
         let Some(&[before, here, after]) = bin.checked_sub(1).and_then(|from| self.power.get(from..from + 3)?.first_chunk())
@@ -89,6 +91,11 @@ impl Spectrum {
         let bend = before - 2.0 * here + after;
         if bend < 0.0 { ((before - after) / (2.0 * bend)).clamp(-0.5, 0.5) } else { 0.0 }
     }
+}
+
+/// `part` over the rest of `whole` in decibels, -40 to 40.
+fn ratio_db(part: f64, whole: f64) -> f64 {
+    (10.0 * (part / (whole - part).max(f64::MIN_POSITIVE)).log10()).clamp(-40.0, 40.0)
 }
 
 /// `signal` without its straight line (least squares), through a Hann window.
@@ -134,7 +141,7 @@ mod tests {
     }
 
     fn peak(signal: &[f64]) -> Option<Peak> {
-        Spectrum::of(signal, 42.0, 210.0).peak()
+        Spectrum::of(signal, (42.0, 210.0)).peak()
     }
 
     #[test]
@@ -158,12 +165,14 @@ mod tests {
         signal.iter_mut().enumerate().for_each(|(index, value)| *value += 0.5 * index as f64);
         assert!((peak(&signal).unwrap().bpm - 75.0).abs() < 0.3);
         assert_eq!(peak(&[0.0; 360]), None);
-        assert_eq!(Spectrum::of(&[], 42.0, 210.0).peak(), None);
+        assert_eq!(Spectrum::of(&[], (42.0, 210.0)).peak(), None);
     }
 
     #[test]
     fn what_is_spread_over_the_band_does_not_stand_out() {
-        let tones_everywhere: Vec<(f64, f64)> = (0..32).map(|n| (44.0 + 5.0 * f64::from(n), 1.0)).collect();
-        assert!(peak(&tones(&tones_everywhere)).unwrap().snr_db < 0.0);
+        // In phase at the middle only, so that nothing but their number makes a difference.
+        let everywhere = |step: usize| (0..32).map(|n| (TAU * (44.0 + 5.0 * f64::from(n)) / 60.0 * step as f64 / RATE + f64::from(n * n)).sin()).sum();
+        let peak = peak(&(0..360).map(everywhere).collect::<Vec<f64>>()).unwrap();
+        assert!(peak.snr_db < 0.0 && peak.gain_db < 5.0, "{peak:?}");
     }
 }

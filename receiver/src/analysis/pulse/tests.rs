@@ -162,3 +162,22 @@ fn the_pulse_of_a_face_is_found() {
         assert!((bpm - 52.7).abs() <= 2.0, "{finding}");
     }
 }
+#[test]
+fn survey() {
+    for name in ["skin_rgb_india_video9.csv", "skin_rgb_india_video12.csv", "skin_rgb_india_video19.csv", "face_pulse_a_rgb.csv"] {
+        for (patch, pictures) in recordings(name).unwrap_or_default().into_iter().enumerate() {
+            for window in ["window=6", "window=12", "window=20", "window=30"] {
+                let mut fold = pulse(&[window]);
+                let mut all: Vec<(f64, f64, String)> = pictures.iter().map(|(time, features)| {
+                    let f = fold.fold(*time, &json!(features).into()).unwrap();
+                    (f["confidence"].as_f64().unwrap(), f["snr_db"].as_f64().unwrap_or(-99.0), format!("{time} {f}"))
+                }).collect();
+                let n = all.len() as f64;
+                let told = all.iter().filter(|x| x.0 >= 0.5).count() as f64 / n;
+                let snr = { let mut s: Vec<f64> = all.iter().map(|x| x.1).collect(); s.sort_by(f64::total_cmp); (s[s.len()/2], s[s.len()-1]) };
+                all.sort_by(|a, b| a.0.total_cmp(&b.0));
+                eprintln!("SURVEY {name} {patch} {window} told {told:.3} snr median {:.1} max {:.1} best {}", snr.0, snr.1, all[all.len()-1].2);
+            }
+        }
+    }
+}
