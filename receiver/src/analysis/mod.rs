@@ -22,11 +22,13 @@ use serde_json::Value;
 
 mod baseline;
 mod busy;
-mod function;
 mod cv_metrics;
+mod cycles;
+mod function;
 mod luma;
 mod parameters;
 mod plan;
+mod pulse;
 mod saved;
 mod stats;
 
@@ -152,7 +154,7 @@ pub struct Row {
 type Halves = (Arc<dyn Extract>, Box<dyn Fold>);
 
 /// Every analyzer there is.
-pub const ANALYZERS: &[Row] = &[stats::ROW, cv_metrics::ROW, busy::ROW];
+pub const ANALYZERS: &[Row] = &[stats::ROW, pulse::ROW, cycles::ROW, cv_metrics::ROW, busy::ROW];
 
 /// The pure halves of a session's analyzers, in the order asked for. Cloning shares them.
 #[derive(Clone)]

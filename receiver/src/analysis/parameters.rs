@@ -52,4 +52,10 @@ impl Parameters {
             _ => Err(format!("{key}={text} is not a number from {} to {}", range.start(), range.end())),
         }
     }
+
+    /// Whether `key` is `true` or `false`, or `default` where it is not given.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
+        let Some((_, text)) = self.0.iter().find(|(name, _)| name == key) else { return Ok(default) };
+        text.parse().map_err(|_error| format!("{key}={text} is neither true nor false"))
+    }
 }

@@ -1,0 +1,132 @@
+//! `cycles`: counts repeated movement of any kind, without a model of who or what moves.
+//!
+//! Every picture becomes a small [`thumbnail`]. Of those of the last seconds, [`window`] finds the one direction in which they
+//! move most: for somebody who squats, from standing to sitting. Along it, [`swing`] cuts out movements away from a place
+//! and back. A swing that retraces itself and resembles another one is a repetition: [`counter`] counts those.
+//!
+//! What only passes by, once or several times, does not retrace itself; a movement made once has no like; noise and light have
+//! no depth: they count nothing. Two repetitions are the least that is known for one, so the first is counted together
+//! with the second, with its own time. Limits: what moves must fill some hundredths of the picture, the camera must stand
+//! still, of several movements the largest wins, and what goes round without coming back the same way is not counted.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use self::{
+    counter::{Counter, Cycle},
+    window::Window,
+};
+use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, rounded};
+
+mod counter;
+mod swing;
+mod thumbnail;
+mod window;
+
+pub(super) const ROW: Row = Row {
+    name: "cycles",
+    help: "counts repeated movement there and back (squats, push-ups, a pump) without a model, with the time of each bottom",
+    parameters: &[(
+        "window",
+        "12",
+        "seconds of media time that are searched, 3 to 60: at least two repetitions and the pause between them",
+    )],
+    cost: Cost::Light,
+    build,
+};
+
+fn build(parameters: &Parameters) -> Result<super::Halves, String> {
+    let window = parameters.number("window", 12.0, 3.0..=60.0)?;
+    Ok((Arc::new(Thumbnail), Box::new(Cycles::new(window))))
+}
+
+/// The features are a thumbnail, in the layout of its module.
+struct Thumbnail;
+
+impl Extract for Thumbnail {
+    fn extract(&self, input: &Input<'_>) -> Result<Features, String> {
+        Ok(Features::Bytes(thumbnail::of(input.picture.luma())))
+    }
+}
+
+/// Searches in a window's time.
+const SEARCHES: f64 = 48.0;
+
+/// Share of all change in the window that its main direction must be, or else nothing in particular moves.
+const LEAST_SHARE: f64 = 0.25;
+
+struct Cycles {
+    window: Window,
+    counter: Counter,
+    /// Seconds from one search to the next.
+    interval: f64,
+    /// Media time from which on the next search is due.
+    due: Option<f64>,
+}
+
+impl Cycles {
+    fn new(window: f64) -> Self {
+        Self { window: Window::new(window), counter: Counter::new(window), interval: window / SEARCHES, due: None }
+    }
+
+    /// Whether it is time to search: the next search is due, or a source started over.
+    fn is_due(&self, time: f64) -> bool {
+        time.is_finite() && self.due.is_none_or(|due| time >= due || time < due - 2.0 * self.interval)
+    }
+
+    /// Searches the window; the repetitions that it adds, in order.
+    fn search(&mut self) -> Vec<Cycle> {
+        let Some(motion) = self.window.motion().filter(|motion| motion.share >= LEAST_SHARE) else { return Vec::new() };
+        let swings = swing::swings(&self.window, &motion);
+        let mut cycles: Vec<Cycle> = swings.into_iter().flat_map(|swing| self.counter.take(swing)).collect();
+        cycles.sort_by(|one, other| one.bottom.total_cmp(&other.bottom));
+        cycles
+    }
+}
+
+/// `cycles` as they are told.
+fn told(cycles: &[Cycle]) -> Value {
+    cycles
+        .iter()
+        .map(|cycle| json!({ "bottom": rounded(cycle.bottom, 3), "seconds": rounded(cycle.seconds, 2) }))
+        .collect()
+}
+
+impl Fold for Cycles {
+    fn fold(&mut self, time: f64, features: &Features) -> Result<Value, String> {
+        let cells = thumbnail::cells(features.bytes()?)?;
+        if !self.window.push(time, cells) {
+            self.counter.start_over();
+        }
+        let mut cycles = Vec::new();
+        if self.is_due(time) {
+            self.due = Some(((time / self.interval).floor() + 1.0) * self.interval);
+            cycles = self.search();
+        }
+        let rhythm = self.counter.rhythm(time);
+        let phase = rhythm.map(|rhythm| ((time - rhythm.bottom) / rhythm.period).fract());
+        let mut finding = json!({
+            "count": self.counter.count(),
+            "period": rhythm.map(|rhythm| rounded(rhythm.period, 2)),
+            "phase": phase.map(|phase| rounded(phase, 2)),
+            "confidence": rounded(rhythm.map_or(0.0, |rhythm| rhythm.likeness), 2),
+        });
+        if !cycles.is_empty() {
+            finding["cycles"] = told(&cycles);
+        }
+        Ok(finding)
+    }
+
+    fn finish(&mut self) -> Option<Value> {
+        let cycles = self.search();
+        Some(json!({ "count": self.counter.count(), "cycles": told(&cycles) }))
+    }
+
+    fn state(&self) -> Value {
+        json!({ "count": self.counter.count() })
+    }
+}
+
+#[cfg(test)]
+mod tests;
