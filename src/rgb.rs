@@ -54,7 +54,7 @@ pub fn bytes(size: Size) -> usize {
 }
 
 /// Writes `picture` into `samples` by BT.601 (ITU-R BT.601-7, 2.5), the matrix of cameras and of video that names
-/// none; chroma samples count for their four pixels alike.
+/// none; chroma samples count for their four pixels alike, and luma below black counts as black.
 ///
 /// # Panics
 /// If `samples` has not just the length that [`bytes`] gives.
@@ -113,7 +113,7 @@ mod tests {
             Range::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
             Range::Full => (0.0, 1.0, 1.0),
         };
-        let bright = (f32::from(picture.plane(0).row(y)[x]) - black) * luma_gain;
+        let bright = (f32::from(picture.plane(0).row(y)[x]) - black).max(0.0) * luma_gain;
         let [cb, cr] = [1, 2].map(|plane| (f32::from(picture.plane(plane).row(y / 2)[x / 2]) - 128.0) * chroma_gain);
         [bright + 1.402 * cr, bright - 0.344_136 * cb - 0.714_136 * cr, bright + 1.772 * cb]
             .map(|value| value.clamp(0.0, 255.0))

@@ -55,7 +55,7 @@ impl Parameters {
 
     /// Whether `key` is `true` or `false`, or `default` where it is not given.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
-        let Some((_, text)) = self.0.iter().find(|(name, _)| name == key) else { return Ok(default) };
+        let Some(text) = self.text(key) else { return Ok(default) };
         text.parse().map_err(|_error| format!("{key}={text} is neither true nor false"))
     }
 }

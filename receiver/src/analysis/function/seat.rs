@@ -1,0 +1,206 @@
+//! A session's place in a process, and the two halves of an analyzer that use it.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, TryLockError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    Function,
+    message::{Reply, Request},
+    process::{Broken, Process},
+};
+use crate::analysis::{Extract, Features, Fold, Input};
+
+/// The session's task waits for what a function says at the end, and a watchdog for the task.
+const FINISH_LIMIT: Duration = Duration::from_secs(10);
+
+/// One of the processes.
+#[derive(Default)]
+pub(super) struct Member {
+    pub(super) process: Mutex<Option<Process>>,
+    /// Sessions whose state is there.
+    sessions: AtomicUsize,
+    /// States that nobody wants any more; told with the next question.
+    forgotten: Mutex<Vec<u64>>,
+}
+
+impl Member {
+    /// The process, once nobody else asks it. What a panic left behind there is replaced.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(|poisoned| {
+            let mut process = poisoned.into_inner();
+            *process = None;
+            process
+        })
+    }
+
+    /// The same within `limit`.
+    fn lock_within(&self, limit: Duration) -> Option<MutexGuard<'_, Option<Process>>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.process.try_lock() {
+                Ok(process) => return Some(process),
+                Err(TryLockError::Poisoned(_)) => return Some(self.lock()),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(TryLockError::WouldBlock) => return None,
+            }
+        }
+    }
+}
+
+/// A session's place in a process.
+pub(super) struct Seat {
+    function: Arc<Function>,
+    session: String,
+    /// Names the session's state in the process.
+    key: u64,
+    member: usize,
+    /// The process in which the state began; 0 before the first.
+    begun: AtomicU64,
+}
+
+impl Seat {
+    /// The place of a session that begins, in the process that has the fewest.
+    pub(super) fn take(function: &Arc<Function>, session: &str) -> Self {
+        static KEYS: AtomicU64 = AtomicU64::new(1);
+        let fewest = |(_, member): &(usize, &Member)| member.sessions.load(Ordering::Relaxed);
+        let member = function.members.iter().enumerate().min_by_key(fewest).map_or(0, |(index, _)| index);
+        function.members[member].sessions.fetch_add(1, Ordering::Relaxed);
+        Self {
+            function: function.clone(),
+            session: session.to_owned(),
+            key: KEYS.fetch_add(1, Ordering::Relaxed),
+            member,
+            begun: AtomicU64::new(0),
+        }
+    }
+
+    /// The process to ask: the session's own, or for a pure function one that is idle.
+    fn process(&self) -> (usize, MutexGuard<'_, Option<Process>>) {
+        let members = &self.function.members;
+        if self.function.pure {
+            for (index, member) in members.iter().enumerate() {
+                match member.process.try_lock() {
+                    Ok(process) => return (index, process),
+                    Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => {}
+                }
+            }
+        }
+        (self.member, members[self.member].lock())
+    }
+
+    /// The finding for a picture.
+    fn ask(&self, input: &Input<'_>) -> Result<Value, String> {
+        let (member, mut place) = self.process();
+        let process = self.running(&mut place)?;
+        let answer = self.put(member, process, input);
+        self.conclude(&mut place, answer).map(|found| found.unwrap_or(Value::Null))
+    }
+
+    /// Asks about a picture in a process that runs.
+    fn put(&self, member: usize, process: &mut Process, input: &Input<'_>) -> Result<Reply, Broken> {
+        let forgotten = std::mem::take(&mut *self.function.members[member].forgotten.lock().expect(UNBROKEN));
+        for key in forgotten {
+            process.tell(&Request::Forget { key })?;
+        }
+        if !self.function.pure && self.begun.swap(process.serial(), Ordering::Relaxed) != process.serial() {
+            process.tell(&Request::Start { key: self.key, session: &self.session })?;
+        }
+        process.show(input, (self.key, &self.session), self.function.timeout)
+    }
+
+    /// What the function says about the whole session; `None` if nothing.
+    fn finish(&self) -> Result<Option<Value>, String> {
+        let limit = self.function.timeout.min(FINISH_LIMIT);
+        let Some(mut place) = self.function.members[self.member].lock_within(limit) else {
+            return Err(format!("its process was busy with other sessions for {} s", limit.as_secs_f64()));
+        };
+        let begun = self.begun.load(Ordering::Relaxed);
+        let Some(process) = place.as_mut().filter(|process| process.serial() == begun) else {
+            return Ok(None);
+        };
+        let answer = process.ask(&Request::Finish { key: self.key }, limit);
+        self.conclude(&mut place, answer)
+    }
+
+    /// The running process, started now if there is none or it is out of date.
+    fn running<'a>(&self, place: &'a mut MutexGuard<'_, Option<Process>>) -> Result<&'a mut Process, String> {
+        if place.as_mut().is_some_and(|process| process.is_stale(&self.function.launch)) {
+            tracing::info!(analyzer = self.function.name, "its file has changed: it is loaded anew");
+            **place = None;
+        }
+        if place.is_none() {
+            **place = Some(Process::start(&self.function.launch)?);
+        }
+        Ok(place.as_mut().expect("it was started if it was not there"))
+    }
+
+    /// The answer as a finding or an error; a broken process is ended, and another one takes its place next time.
+    fn conclude(
+        &self,
+        place: &mut MutexGuard<'_, Option<Process>>,
+        answer: Result<Reply, Broken>,
+    ) -> Result<Option<Value>, String> {
+        let name = &self.function.name;
+        let broken = match answer {
+            Ok(reply) => {
+                let most = self.function.launch.memory;
+                if let Some(held) = place.as_mut().and_then(|process| process.excess(most)) {
+                    let (held, most) = (held >> 20, most >> 20);
+                    tracing::warn!(analyzer = name, "its process holds {held} MB, more than {most}: it is replaced");
+                    **place = None;
+                }
+                return reply.into();
+            }
+            Err(broken) => broken,
+        };
+        **place = None;
+        tracing::warn!(analyzer = name, session = self.session, "{broken}; the process is replaced");
+        Err(format!("{broken}; the process was replaced and its sessions begin anew"))
+    }
+}
+
+const UNBROKEN: &str = "nobody panics while holding a list of numbers";
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let member = &self.function.members[self.member];
+        member.sessions.fetch_sub(1, Ordering::Relaxed);
+        if self.begun.load(Ordering::Relaxed) != 0 {
+            member.forgotten.lock().expect(UNBROKEN).push(self.key);
+        }
+    }
+}
+
+/// The half that asks.
+pub(super) struct Ask(pub(super) Arc<Seat>);
+
+impl Extract for Ask {
+    fn extract(&self, input: &Input<'_>) -> Result<Features, String> {
+        self.0.ask(input).map(Features::Json)
+    }
+}
+
+/// The half that passes on what was answered.
+pub(super) struct Hear(pub(super) Arc<Seat>);
+
+impl Fold for Hear {
+    fn fold(&mut self, _: f64, features: &Features) -> Result<Value, String> {
+        features.json().cloned()
+    }
+
+    fn finish(&mut self) -> Option<Value> {
+        if self.0.function.pure {
+            return None;
+        }
+        self.0.finish().unwrap_or_else(|error| Some(json!({ "error": error })))
+    }
+}
