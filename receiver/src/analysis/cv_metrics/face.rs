@@ -144,11 +144,14 @@ impl Candidate {
 /// The shift, in pixels, of the box with most skin among those about `middle` that lie inside the picture, the topmost
 /// and then leftmost of equals. `None` if all leave it.
 fn richest(scene: &Scene, middle: [i64; 2], half: [i64; 2]) -> Option<[i64; 2]> {
+    if half[0].min(half[1]) <= 0 {
+        return None;
+    }
     let sides = scene.sides().map(|side| side as i64);
     let shifts = |axis: usize| (-REACH[axis]..=REACH[axis]).map(|steps| steps * STEP);
     let fits = |axis: usize, shift: i64| {
         let start = middle[axis] + shift - half[axis];
-        half[axis] > 0 && start >= 0 && start + 2 * half[axis] <= sides[axis]
+        start >= 0 && start + 2 * half[axis] <= sides[axis]
     };
     let [left, top] = [0, 1].map(|axis| middle[axis] - half[axis]);
     // Skin of all rows so far, by the boxes side by side; a box's skin is a difference.

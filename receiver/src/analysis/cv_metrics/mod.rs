@@ -10,9 +10,11 @@
 //! mostly stress; light, make-up, skin tone and a turned head change all of them. The thresholds were chosen for a
 //! game and validated on nobody.
 //!
-//! `mode=accurate` keeps fields and rules but finds the pulse better (see [`pulse`]). The original takes a multiple of the
-//! pulse's period for the period, with high confidence, where frames are few: 110 beats a minute become 55, 150 become 50, and
-//! the change alone drives stress and bluff risk. It also smooths in tenths, so that its rate rests up to 0.6 beside its estimates.
+//! `mode=accurate` keeps fields and rules but finds the pulse better. The original takes a multiple of the pulse's period
+//! for the period, with high confidence, where frames are few: 110 beats a minute become 56, 150 become 50, and
+//! the change alone drives stress and bluff risk. There the spectrum decides, between its frequencies, and the
+//! autocorrelation is only asked nearby; a wave with two humps a beat is counted once; 20 s are looked at instead of 60; and the
+//! smoothed rate is not kept in tenths, in which the original's rests up to 0.6 beside its estimates.
 //!
 //! The pure half ([`scene`]) draws from a picture what it says by itself. The ordered half ([`session`]) knows where the face
 //! has been, so it reads the colours of the skin, and what moved, out of that.

@@ -37,16 +37,18 @@ pub(super) fn edges(above: &[u8], row: &[u8], flags: &mut [u8]) -> u64 {
     sum(flags)
 }
 
-/// Whether a pixel looks like skin: `R>45, G>30, B>20, R>G, R>B, max-min>15, |R-G|>10`. As red is the largest, the
-/// last two and `R>G` are two differences.
-fn is_skin(r: u8, g: u8, b: u8) -> bool {
-    (r > 45) & (g > 30) & (b > 20) & (r > b) & (r.saturating_sub(g) > 10) & (r.saturating_sub(g.min(b)) > 15)
+/// Above 0 where a pixel looks like skin: `R>45, G>30, B>20, R>G, R>B, max-min>15, |R-G|>10`. As red is the largest, the
+/// last two and `R>G` are two differences. The least of what each condition is met by takes half the time of comparing.
+fn skin_margin(r: u8, g: u8, b: u8) -> u8 {
+    let bright = r.saturating_sub(45).min(g.saturating_sub(30)).min(b.saturating_sub(20));
+    let red = r.saturating_sub(b).min(r.saturating_sub(g).saturating_sub(10));
+    bright.min(red).min(r.saturating_sub(g.min(b)).saturating_sub(15))
 }
 
 /// 1 where a pixel looks like skin, 0 elsewhere.
 pub(super) fn skin(red: &[u8], green: &[u8], blue: &[u8], mask: &mut [u8]) {
     for (((&r, &g), &b), skin) in red.iter().zip(green).zip(blue).zip(mask) {
-        *skin = u8::from(is_skin(r, g, b));
+        *skin = skin_margin(r, g, b).min(1);
     }
 }
 
@@ -106,7 +108,7 @@ impl Colours {
         let add = |red: &[u8], green: &[u8], blue: &[u8]| {
             let mut sums = [0u32; 4];
             for ((&r, &g), &b) in red.iter().zip(green).zip(blue) {
-                let skin = if is_skin(r, g, b) { 255 } else { 0 };
+                let skin = if skin_margin(r, g, b) > 0 { 255 } else { 0 };
                 for (sum, sample) in sums.iter_mut().zip([1, r, g, b]) {
                     *sum += u32::from(sample & skin);
                 }

@@ -1,6 +1,6 @@
 //! What one picture says by itself: its sums, where it looks like skin, and its samples by channel.
 //!
-//! The bytes are the analyzer's features. After a header of ten little-endian 64-bit numbers (width, height, [`Sums`])
+//! The bytes are the analyzer's features. After a header of nine little-endian 64-bit numbers (width, height, [`Sums`])
 //! comes row after row: red, green, blue, luma, each a byte a pixel, then the skin mask, a bit a pixel in whole
 //! 64-bit words, the leftmost pixel lowest. Where the face is, so which colours count, and what moved since the picture before, is
 //! for the ordered half to say, which therefore needs them all.
@@ -266,7 +266,7 @@ mod tests {
             let mut sums = Sums::default();
             for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
                 let (place, row) = (y * width + x, scene.row(y));
-                prop_assert_eq!(row.colours.map(|samples| samples[x]), samples[3 * place..][..3]);
+                prop_assert_eq!(row.colours.map(|samples| samples[x]), &samples[3 * place..][..3]);
                 prop_assert_eq!(i32::from(row.luma[x]), luma[place]);
                 prop_assert_eq!(row.bits(x as i64) & 1 == 1, skin[place]);
                 if skin[place] {

@@ -146,7 +146,7 @@ impl Session {
         self.series.push(time, skin.colour);
         let pulse = estimator.estimate(&self.series);
         let pulse_stress = self.rate.update(pulse, motion);
-        let mut signals = Signals {
+        let signals = Signals {
             brightness,
             motion,
             skin_coverage: tenths(skin.coverage),
@@ -154,9 +154,6 @@ impl Session {
             pulse_stress,
         };
         let quality = signals.quality();
-        if pulse.is_none() && quality < 45.0 {
-            signals.confidence = (signals.confidence - 12.0).max(0.0);
-        }
         let stress = signals.stress(quality);
         let risk = signals.bluff_risk(stress, self.stress);
         self.stress = stress;

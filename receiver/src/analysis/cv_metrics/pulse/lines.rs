@@ -49,8 +49,8 @@ pub(super) fn normalise<const N: usize>(values: &mut [[f64; N]]) -> Option<()> {
     Some(())
 }
 
-/// The hyperbolic tangent of `factor` times each value, to 2e-16. The same on every machine, unlike the one of a
-/// system's library, and without branches, so that several are computed at once.
+/// The hyperbolic tangent of `factor` times each value, to 2e-16. Without branches, unlike the one of a system's
+/// library, so that several are computed at once.
 pub(super) fn tanh(values: &mut [[f64; 1]], factor: f64) {
     for [value] in values {
         *value = 1.0 - 2.0 / (exp((2.0 * factor * *value).clamp(-40.0, 40.0)) + 1.0);

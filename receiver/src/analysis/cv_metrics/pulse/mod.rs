@@ -1,9 +1,8 @@
 //! The pulse from the colour of the skin: POS, "plane orthogonal to skin" (Wang, den Brinker, Stuijk and de Haan 2017,
-//! "Algorithmic principles of remote PPG", section IV), over the last minute, then spectrum and autocorrelation.
+//! "Algorithmic principles of remote PPG", section IV), then spectrum and autocorrelation.
 //!
-//! Everything is computed anew at every frame, since the resampling grid begins with the oldest
-//! sample, so the cost is what counts: only frequencies and lags of the band are computed, from tables and several at once, in
-//! buffers that stay.
+//! Everything is computed anew at every frame, since the resampling grid begins with the oldest sample. So cost is what
+//! counts: only frequencies and lags of the band are computed, from tables and several at once, in buffers that stay.
 
 mod lines;
 mod rate;
@@ -44,8 +43,8 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    /// How far back it looks, in milliseconds. A rate that has changed needs half of this to be seen, and the
-    /// confidence asks for 20 s.
+    /// How far back it looks, in milliseconds: 20 s are all that the confidence asks for, and a rate that has changed is
+    /// seen after half the time.
     fn window(self) -> i64 {
         match self {
             Self::Upstream => series::WINDOW,
@@ -61,6 +60,8 @@ pub(super) struct Estimator {
     spectrum: Spectrum,
     colours: Vec<Colour>,
     detrended: Vec<Colour>,
+    /// The two axes of the plane orthogonal to skin.
+    plane: Vec<[f64; 2]>,
     wave: Vec<[f64; 1]>,
     flat: Vec<[f64; 1]>,
     lags: Vec<(usize, f64)>,
@@ -74,6 +75,7 @@ impl Estimator {
             spectrum: Spectrum::default(),
             colours: Vec::new(),
             detrended: Vec::new(),
+            plane: Vec::new(),
             wave: Vec::new(),
             flat: Vec::new(),
             lags: Vec::new(),
@@ -106,16 +108,12 @@ impl Estimator {
         recent.resample(rate, &mut self.colours);
         lines::without_trend(&self.colours, ((1.2 * rate) as usize).max(3), &mut self.detrended);
         lines::normalise(&mut self.detrended)?;
-        let plane = |[red, green, blue]: Colour| [green - blue, -2.0 * red + green + blue];
-        self.colours.clear();
-        self.colours.extend(self.detrended.iter().map(|&colour| {
-            let [x, y] = plane(colour);
-            [x, y, 0.0]
-        }));
-        let [x, y, _] = lines::moments(&self.colours);
+        self.plane.clear();
+        self.plane.extend(self.detrended.iter().map(|[red, green, blue]| [green - blue, -2.0 * red + green + blue]));
+        let [x, y] = lines::moments(&self.plane);
         let alpha = if y.1 > 0.0 { x.1 / y.1 } else { 0.0 };
         self.wave.clear();
-        self.wave.extend(self.colours.iter().map(|[x, y, _]| [x + alpha * y]));
+        self.wave.extend(self.plane.iter().map(|[x, y]| [x + alpha * y]));
         lines::without_trend(&self.wave, ((0.8 * rate) as usize).max(3), &mut self.flat);
         lines::normalise(&mut self.flat)?;
         lines::tanh(&mut self.flat, 1.4);
@@ -145,18 +143,75 @@ fn upstream(spectral: Peak, lags: &[(usize, f64)], rate: f64) -> Option<(f64, f6
     Some((joined(spectral.frequency, repeated, contested), alike))
 }
 
-/// Frequency and repetition where the spectrum says how fast, and the autocorrelation is only asked nearby: both between
-/// samples. Half the frequency is taken if the signal repeats itself by that clearly better and has
-/// power there: a wave with two humps a beat has its highest power at twice its pulse.
+/// Frequency and repetition where the spectrum says how fast and the autocorrelation is only asked nearby, both between
+/// samples. Half the frequency is taken if the signal has power there and repeats itself clearly better by
+/// it: a wave with two humps a beat has its highest power at twice its pulse.
 fn accurate(powers: &Powers, spectral: Peak, lags: &[(usize, f64)], rate: f64) -> Option<(f64, f64)> {
     let mut frequency = powers.refined(spectral.frequency);
     let mut repeated = rhythm::top_near(lags, rate, frequency)?;
     let half = frequency / 2.0;
-    if rhythm::is_in_band(half) && powers.at(half) > 0.2 * powers.at(spectral.frequency) {
+    if rhythm::is_in_band(half) && powers.at(half) > 0.1 * powers.at(spectral.frequency) {
         let slower = rhythm::top_near(lags, rate, half)?;
         if slower.1 > repeated.1 + 0.2 {
-            (frequency, repeated) = (powers.refined(half), slower);
+            (frequency, repeated) = (half, slower);
         }
     }
     Some((joined(frequency, repeated.0, frequency), repetition(repeated.1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::TAU;
+
+    use super::*;
+
+    /// The pulse after 20 s at `rate` frames a second, of skin whose blood volume is `volume` of the time in seconds.
+    fn pulse(mode: Mode, rate: f64, volume: impl Fn(f64) -> f64) -> Option<Pulse> {
+        let mut series = Series::default();
+        for frame in 0..=(20.0 * rate) as u32 {
+            let time = f64::from(frame) / rate;
+            let noise = f64::from(frame * 7919 % 101) / 101.0 * 2e-4;
+            let shades = [0.79, 0.58, 0.47].map(|shade| shade + noise);
+            let volume = volume(time) * 1e-2;
+            let colour = [shades[0] + 0.26 * volume, shades[1] + 0.62 * volume, shades[2] + 0.42 * volume];
+            series.push((time * 1000.0).round() as i64, colour);
+        }
+        Estimator::new(mode).estimate(&series)
+    }
+
+    #[test]
+    fn a_wave_with_two_humps_a_beat_is_counted_once() {
+        for bpm in [55.0, 70.0, 85.0] {
+            let angle = |time: f64| TAU * bpm / 60.0 * time;
+            let humps = |time: f64| angle(time).sin() + 1.2 * (2.0 * angle(time) + 0.7).sin();
+            let pulse = pulse(Mode::Accurate, 30.0, humps).unwrap();
+            assert!((pulse.bpm - bpm).abs() < 2.0, "{bpm}: {pulse:?}");
+        }
+    }
+
+    #[test]
+    fn a_pure_wave_is_never_halved() {
+        for bpm in (50..190).step_by(7).map(f64::from) {
+            for rate in [9.0, 12.5, 24.0, 30.0, 60.0] {
+                let pulse = pulse(Mode::Accurate, rate, |time| (TAU * bpm / 60.0 * time).sin()).unwrap();
+                assert!((pulse.bpm - bpm).abs() < 2.0, "{bpm} at {rate} frames a second: {pulse:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_few_too_sparse_and_unchanging_colours_have_no_pulse() {
+        let mut estimator = Estimator::new(Mode::Upstream);
+        let mut estimate = |count: i64, interval: i64| {
+            let mut series = Series::default();
+            (0..count).for_each(|frame| series.push(frame * interval, [0.5, (frame % 7) as f64 / 100.0, 0.3]));
+            estimator.estimate(&series).is_some()
+        };
+        assert!(estimate(241, 34) && estimate(65, 125));
+        assert!(!estimate(200, 40), "less than 8 s");
+        assert!(!estimate(200, 126), "less than 8 a second");
+        let mut black = Series::default();
+        (0..500).for_each(|frame| black.push(frame * 33, [0.0; 3]));
+        assert_eq!(Estimator::new(Mode::Accurate).estimate(&black), None);
+    }
 }

@@ -93,7 +93,7 @@ impl Powers {
         const NEAR: f64 = 0.08;
         let band = || {
             (0..BINS)
-                .map(|bin| (bin, self.frequency(bin as f64), self.sums[bin]))
+                .map(|bin| (bin, (FIRST + bin) as f64 * self.step, self.sums[bin]))
                 .filter(|(_, frequency, _)| is_in_band(*frequency))
         };
         let (peak, frequency, highest) = band().reduce(|a, b| if b.2 > a.2 { b } else { a })?;
@@ -127,10 +127,6 @@ impl Powers {
         let bin = (frequency / self.step).round() as usize;
         bin.checked_sub(FIRST).and_then(|bin| self.sums.get(bin)).copied().unwrap_or(0.0)
     }
-
-    fn frequency(&self, bin: f64) -> f64 {
-        (FIRST as f64 + bin) * self.step
-    }
 }
 
 /// Whether a pulse may have this frequency, in Hz.
@@ -148,7 +144,8 @@ fn top_of_parabola([left, middle, right]: [f64; 3]) -> (f64, f64) {
     (slope / bend, middle + slope * slope / (2.0 * bend))
 }
 
-/// How alike `signal` is to itself by lags of the band, lowest lag first, relative to lag 0: lag in samples, value. `values` is replaced.
+/// How alike `signal` is to itself by lags of the band, relative to lag 0: lag in samples and value, lowest lag first.
+/// `values` is replaced.
 pub(super) fn autocorrelation(signal: &[f64], rate: f64, values: &mut Vec<(usize, f64)>) {
     let lags = (rate / BAND[1]) as usize..=((rate / BAND[0]) as usize).min(signal.len().saturating_sub(LAGS));
     let zero: f64 = signal.iter().map(|value| value * value).sum();
@@ -160,7 +157,8 @@ pub(super) fn autocorrelation(signal: &[f64], rate: f64, values: &mut Vec<(usize
     }
 }
 
-/// The top of the autocorrelation next to the lag of `frequency`, as [`autocorrelation`] gave it: frequency in Hz and value.
+/// The top of the autocorrelation, as [`autocorrelation`] gave it, next to the lag of `frequency`, between lags:
+/// frequency in Hz and value.
 pub(super) fn top_near(values: &[(usize, f64)], rate: f64, frequency: f64) -> Option<(f64, f64)> {
     let first = values.first()?.0;
     let nearest = ((rate / frequency).round() as usize).clamp(first, first + values.len() - 1) - first;

@@ -35,7 +35,7 @@ impl Series {
             self.intervals.remove(self.place(interval));
             self.first += 1;
         }
-        // Moved seldom enough to cost a few bytes a frame.
+        // Many at a time, so that moving the rest costs next to nothing a frame.
         if self.first > MOST.min(self.samples.len() / 2) {
             self.samples.drain(..self.first);
             self.first = 0;

@@ -1,7 +1,7 @@
 //! Against what the original says of pictures whose truth is known.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -44,7 +44,7 @@ fn folder(name: &str) -> Option<PathBuf> {
     there.then_some(folder)
 }
 
-fn frames(folder: &PathBuf) -> Vec<Frame> {
+fn frames(folder: &Path) -> Vec<Frame> {
     let unpacked = Command::new("zstd").args(["-d", "-c", "-q"]).arg(folder.join("frames.rgb.zst")).output().unwrap();
     let mut rest = unpacked.stdout.as_slice();
     let lines = std::fs::read_to_string(folder.join("expected.ndjson")).unwrap();

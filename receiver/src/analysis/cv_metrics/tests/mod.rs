@@ -187,7 +187,7 @@ fn cost_of_a_frame() {
             let pictures: Vec<_> = (0..8).map(|seed| drawn::noisy_face(size, seed)).collect();
             let mut metrics = CvMetrics::new(mode);
             let (mut drawing, mut folding) = (Vec::new(), Vec::new());
-            for frame in 0..4000_u32 {
+            for frame in 0..2100_u32 {
                 let started = Instant::now();
                 let bytes = Scene::draw(size, &pictures[frame as usize % 8]);
                 let drawn = Instant::now();
@@ -196,7 +196,7 @@ fn cost_of_a_frame() {
                 let folded = Instant::now();
                 assert!(finding.is_object());
                 // The first minute fills the window.
-                if frame >= 2000 {
+                if frame >= 1800 {
                     drawing.push((drawn - started).as_secs_f64() * 1e3);
                     folding.push((folded - drawn).as_secs_f64() * 1e3);
                 }
