@@ -67,8 +67,8 @@ fn squats_from_an_angle_are_counted() {
 #[test]
 fn fast_push_ups_are_counted() {
     let bottoms = [
-        27, 43, 57, 73, 89, 103, 119, 133, 149, 165, 181, 195, 211, 227, 243, 257, 273, 287, 303, 317, 333, 347, 363, 379,
-        393, 409, 423, 439, 453,
+        27, 43, 57, 73, 89, 103, 119, 133, 149, 165, 181, 195, 211, 227, 243, 257, 273, 287, 303, 317, 333, 347, 363,
+        379, 393, 409, 423, 439, 453,
     ];
     let Some(clip) = clips::clip("pushup_side_29reps.mp4") else { return };
     let receiver = Receiver::start(&[]);

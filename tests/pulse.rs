@@ -59,3 +59,14 @@ fn what_has_no_pulse_gets_no_number() {
         never_found(&receiver, &["--file", clip.to_str().unwrap(), "--loop", "--duration", "16"]);
     }
 }
+
+#[test]
+fn the_same_pictures_give_the_same_lines_at_any_pace() {
+    let receiver = Receiver::start(&[]);
+    let run = |pace| {
+        let source = ["--pattern", "pulse:size=320x240,motion=20", "--duration", "6", "--session", "again"];
+        let arguments = [&source[..], &["--pace", pace, "--analyze", "pulse:waveform=true,cycles"]].concat();
+        Sender::run(&receiver.url(), &arguments).expect(0).lines
+    };
+    lines::assert_same("pace max", &run("4"), &run("max"));
+}

@@ -40,8 +40,8 @@ const MOST_COMMON: f64 = 0.25;
 /// Swings that wait for their like at most.
 const MOST_WAITING: usize = 8;
 
-/// Counted repetitions that are remembered, to know them again.
-const REMEMBERED: usize = 64;
+/// Counted repetitions that are remembered, to know them again: more than there are turns one way in a window.
+const REMEMBERED: usize = 128;
 
 /// Repetitions that the rhythm is taken from.
 const RHYTHM: usize = 4;

@@ -192,7 +192,8 @@ impl<'a> Flank<'a> {
     /// depth, so that neither a tremor at the bottom nor one at rest moves it.
     fn at(&self, share: f64) -> Moment {
         let (inner, outer) = if share > 0.5 {
-            let inner = steps(self.half, self.bottom).find(|&index| self.depth_of(index) >= share).unwrap_or(self.bottom);
+            let inner =
+                steps(self.half, self.bottom).find(|&index| self.depth_of(index) >= share).unwrap_or(self.bottom);
             (inner, step(inner, self.rest))
         } else {
             let outer = steps(self.half, self.rest).find(|&index| self.depth_of(index) < share).unwrap_or(self.rest);

@@ -78,7 +78,10 @@ fn while_it_goes_on_there_is_a_rhythm_and_afterwards_none() {
     assert!((finding["phase"].as_f64().unwrap() - 0.98).abs() < 0.1, "{finding}");
     assert!(finding["confidence"].as_f64().unwrap() > 0.9, "{finding}");
     let (finding, ..) = watched(20.0, 30.0, 1.0, dipping(5, 2.0));
-    assert_eq!((&finding["period"], &finding["phase"], &finding["confidence"]), (&Value::Null, &Value::Null, &0.0.into()));
+    assert_eq!(
+        (&finding["period"], &finding["phase"], &finding["confidence"]),
+        (&Value::Null, &Value::Null, &0.0.into())
+    );
     assert_eq!(finding["count"], 5);
 }
 

@@ -95,7 +95,8 @@ impl Window {
         let mut places = Vec::new();
         for _ in 0..STEPS {
             let centre = dot(&self.direction, &mean);
-            places = self.samples.iter().map(|sample| dot(&self.direction, &sample.cells) - centre).collect::<Vec<f32>>();
+            places =
+                self.samples.iter().map(|sample| dot(&self.direction, &sample.cells) - centre).collect::<Vec<f32>>();
             let mut next = vec![0.0; CELLS];
             for (sample, place) in self.samples.iter().zip(&places) {
                 add(&mut next, *place, &sample.cells);
@@ -115,9 +116,10 @@ impl Window {
 
     /// From the mean to the sample that is farthest from it: a direction that is none of chance.
     fn farthest(&self, mean: &[f32]) -> Option<Vec<f32>> {
-        let far = self.samples.iter().max_by(|one, other| {
-            distance_squared(&one.cells, mean).total_cmp(&distance_squared(&other.cells, mean))
-        })?;
+        let far = self
+            .samples
+            .iter()
+            .max_by(|one, other| distance_squared(&one.cells, mean).total_cmp(&distance_squared(&other.cells, mean)))?;
         Some(far.cells.iter().zip(mean).map(|(cell, mean)| cell - mean).collect())
     }
 }

@@ -12,7 +12,11 @@
 
 use std::collections::VecDeque;
 
-use super::{LEAST_SKIN, pos, spectrum::{Peak, Spectrum}, trace::{RATE, Trace}};
+use super::{
+    LEAST_SKIN, pos,
+    spectrum::{Peak, Spectrum},
+    trace::{RATE, Trace},
+};
 
 /// Below this confidence no rate is told.
 const LEAST_CONFIDENCE: f64 = 0.5;

@@ -84,7 +84,8 @@ impl Spectrum {
 
     /// Where between its neighbours the peak of bin `bin` lies, -0.5 to 0.5 bins: the vertex of a parabola.
     fn offset(&self, bin: usize) -> f64 {
-        let Some(&[before, here, after]) = bin.checked_sub(1).and_then(|from| self.power.get(from..from + 3)?.first_chunk())
+        let Some(&[before, here, after]) =
+            bin.checked_sub(1).and_then(|from| self.power.get(from..from + 3)?.first_chunk())
         else {
             return 0.0;
         };
@@ -171,7 +172,11 @@ mod tests {
     #[test]
     fn what_is_spread_over_the_band_does_not_stand_out() {
         // In phase at the middle only, so that nothing but their number makes a difference.
-        let everywhere = |step: usize| (0..32).map(|n| (TAU * (44.0 + 5.0 * f64::from(n)) / 60.0 * step as f64 / RATE + f64::from(n * n)).sin()).sum();
+        let everywhere = |step: usize| {
+            (0..32)
+                .map(|n| (TAU * (44.0 + 5.0 * f64::from(n)) / 60.0 * step as f64 / RATE + f64::from(n * n)).sin())
+                .sum()
+        };
         let peak = peak(&(0..360).map(everywhere).collect::<Vec<f64>>()).unwrap();
         assert!(peak.snr_db < 0.0 && peak.gain_db < 5.0, "{peak:?}");
     }

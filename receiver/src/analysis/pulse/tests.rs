@@ -28,7 +28,8 @@ fn beating(bpm: f64, level: f64, seconds: f64, fps: f64) -> impl Iterator<Item =
     (0..(seconds * fps) as u64).map(move |number| {
         let time = (number as f64 + 0.3 * noise(number ^ 0x5555)) / fps;
         let beat = (TAU * bpm / 60.0 * time).sin();
-        let [r, g, b] = [(201.0, 0.0026), (148.0, 0.0062), (121.0, 0.0042)].map(|(mean, share)| mean * (1.0 + share * beat));
+        let [r, g, b] =
+            [(201.0, 0.0026), (148.0, 0.0062), (121.0, 0.0042)].map(|(mean, share)| mean * (1.0 + share * beat));
         let noise = [0, 1, 2].map(|channel| level * noise(3 * number + channel));
         (time, [r + noise[0], g + noise[1], b + noise[2], 0.4])
     })
@@ -62,7 +63,8 @@ fn it_says_why_there_is_no_rate() {
     let rare = (0..17).map(|number| (0.7 * f64::from(number), [200.0, 150.0, 120.0, 0.4]));
     assert_eq!(reason(rare.collect()), "too few pictures");
     assert_eq!(reason(beating(0.0, 0.0, 12.0, 30.0).collect()), "no clear pulse");
-    let away = beating(72.0, 0.1, 13.0, 30.0).map(|(time, [r, g, b, _])| (time, [r, g, b, if time < 12.0 { 0.4 } else { 0.0 }]));
+    let away = beating(72.0, 0.1, 13.0, 30.0)
+        .map(|(time, [r, g, b, _])| (time, [r, g, b, if time < 12.0 { 0.4 } else { 0.0 }]));
     assert_eq!(reason(away.collect()), "no skin");
     let nothing = pulse(&[]).fold(0.0, &json!([null, null, null, 0.0]).into()).unwrap();
     assert_eq!((&nothing["bpm"], &nothing["reason"]), (&Value::Null, &"no skin".into()));
@@ -124,8 +126,11 @@ proptest! {
     }
 }
 
-/// Mean colours of patches of skin, with the times at which they were.
-fn recordings(name: &str) -> Option<Vec<Vec<(f64, [f64; 4])>>> {
+/// Times with the mean colour and share of a patch of skin.
+type Recording = Vec<(f64, [f64; 4])>;
+
+/// The patches of skin of a file in the folder of clips.
+fn recordings(name: &str) -> Option<Vec<Recording>> {
     let default = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").into();
     let path = std::env::var_os("CV_SHARED").map_or_else(default, std::path::PathBuf::from).join("clips").join(name);
     let Ok(text) = std::fs::read_to_string(&path) else {
@@ -135,7 +140,8 @@ fn recordings(name: &str) -> Option<Vec<Vec<(f64, [f64; 4])>>> {
     let numbers = |line: &str| line.split(',').map(|field| field.parse().unwrap()).collect::<Vec<f64>>();
     let rows: Vec<Vec<f64>> = text.lines().skip(1).map(numbers).collect();
     let patches = (rows[0].len() - 2) / 3;
-    let patch = |at: usize| rows.iter().map(|row| (row[1], [row[2 + 3 * at], row[3 + 3 * at], row[4 + 3 * at], 0.3])).collect();
+    let patch =
+        |at: usize| rows.iter().map(|row| (row[1], [row[2 + 3 * at], row[3 + 3 * at], row[4 + 3 * at], 0.3])).collect();
     Some((0..patches).map(patch).collect())
 }
 
@@ -160,24 +166,5 @@ fn the_pulse_of_a_face_is_found() {
         let finding = last(pulse(&["window=10"]), pictures);
         let bpm = finding["bpm"].as_f64().unwrap_or_else(|| panic!("{finding}"));
         assert!((bpm - 52.7).abs() <= 2.0, "{finding}");
-    }
-}
-#[test]
-fn survey() {
-    for name in ["skin_rgb_india_video9.csv", "skin_rgb_india_video12.csv", "skin_rgb_india_video19.csv", "face_pulse_a_rgb.csv"] {
-        for (patch, pictures) in recordings(name).unwrap_or_default().into_iter().enumerate() {
-            for window in ["window=6", "window=12", "window=20", "window=30"] {
-                let mut fold = pulse(&[window]);
-                let mut all: Vec<(f64, f64, String)> = pictures.iter().map(|(time, features)| {
-                    let f = fold.fold(*time, &json!(features).into()).unwrap();
-                    (f["confidence"].as_f64().unwrap(), f["snr_db"].as_f64().unwrap_or(-99.0), format!("{time} {f}"))
-                }).collect();
-                let n = all.len() as f64;
-                let told = all.iter().filter(|x| x.0 >= 0.5).count() as f64 / n;
-                let snr = { let mut s: Vec<f64> = all.iter().map(|x| x.1).collect(); s.sort_by(f64::total_cmp); (s[s.len()/2], s[s.len()-1]) };
-                all.sort_by(|a, b| a.0.total_cmp(&b.0));
-                eprintln!("SURVEY {name} {patch} {window} told {told:.3} snr median {:.1} max {:.1} best {}", snr.0, snr.1, all[all.len()-1].2);
-            }
-        }
     }
 }
