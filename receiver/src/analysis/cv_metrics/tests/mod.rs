@@ -68,7 +68,7 @@ fn a_finding_has_the_fields_of_the_original_in_its_order() {
 #[test]
 fn a_picture_gives_the_features_of_its_colours() {
     let picture = grey(33, 7);
-    let features = halves(&[]).unwrap().0.extract(&Input::new(&picture, None, Moment::default())).unwrap();
+    let features = halves(&[]).unwrap().0.extract(&Input::new(&picture, None, Default::default())).unwrap();
     assert_eq!(features, super::tests::features(33, 7, 128), "neutral chroma is grey");
 }
 
