@@ -60,7 +60,7 @@ pub(super) struct Cycle {
 pub(super) struct Rhythm {
     /// Seconds of media time at the latest bottom.
     pub(super) bottom: f64,
-    /// Mean seconds from one bottom to the next.
+    /// Seconds from one bottom to the next, the median of the latest: one pause is no period.
     pub(super) period: f64,
     /// Cosine of the latest two shapes, 0 to 1.
     pub(super) likeness: f64,
@@ -89,23 +89,26 @@ impl Counter {
 
     /// The rhythm at `time` seconds; `None` where there is none or none any more.
     pub(super) fn rhythm(&self, time: f64) -> Option<Rhythm> {
-        let mut latest = self.counted.iter().rev().take(RHYTHM);
+        let mut latest = self.counted.iter().rev();
         let (last, before) = (latest.next()?, latest.next()?);
-        let earlier: Vec<&Swing> = latest.collect();
-        let first = earlier.last().copied().unwrap_or(before);
-        let period = (last.bottom - first.bottom) / (earlier.len() + 1) as f64;
+        let bottoms: Vec<f64> = self.counted.iter().rev().take(RHYTHM).map(|swing| swing.bottom).collect();
+        let mut intervals: Vec<f64> = bottoms.windows(2).map(|pair| pair[0] - pair[1]).collect();
+        intervals.sort_by(f64::total_cmp);
+        let period = intervals[(intervals.len() - 1) / 2];
         let goes_on = period > 0.0 && (0.0..=2.0 * period).contains(&(time - last.bottom));
         goes_on.then(|| Rhythm { bottom: last.bottom, period, likeness: cosine(last, before).clamp(0.0, 1.0) })
     }
 
     /// Takes in a swing, known or not, and tells what was newly counted.
     pub(super) fn take(&mut self, swing: Swing) -> Vec<Cycle> {
-        if !self.is_clear(&swing) || self.is_known(&swing) || self.is_return(&swing) {
+        if !self.is_clear(&swing) || self.is_known(&swing) {
             return Vec::new();
         }
         let mut alike: Vec<Swing> = Vec::new();
         if self.counted.iter().any(|counted| self.are_alike(counted, &swing, &FOLLOWING)) {
             alike.push(swing);
+        } else if self.is_return(&swing) {
+            return Vec::new();
         } else if let Some(place) = self.waiting.iter().position(|waiting| self.are_alike(waiting, &swing, &FIRST)) {
             alike.extend(self.waiting.remove(place));
             alike.push(swing);

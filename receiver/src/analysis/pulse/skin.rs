@@ -2,7 +2,7 @@
 //!
 //! Skin of any complexion lies in a small part of the chroma plane: Cb 77 to 127 and Cr 133 to 173 by Chai and Ngan
 //! (1999, "Face segmentation using skin-color map in videophone applications", IEEE Transactions on Circuits and
-//! Systems for Video Technology 9(4), section III). A sample's weight rises over a few levels inside these bounds instead of
+//! Systems for Video Technology 9(4)). A sample's weight rises over a few levels inside these bounds instead of
 //! jumping from 0 to 1, because a codec moves samples by a level or two from picture to picture: with a hard mask
 //! they would come and go, and move the mean by more than a pulse does. What is nearly black or blown out has lost its
 //! pulse and weighs nothing, too.
