@@ -71,18 +71,20 @@ impl Output {
             Target::Stdout => Box::new(io::stdout()),
             Target::File(path) => Box::new(create(path).map_err(failed)?),
         };
-        let (lines, queue) = mpsc::channel(QUEUE);
+        let (lines, mut queue) = mpsc::channel(QUEUE);
         let failure = Arc::new(Mutex::new(None));
         let (report, destination) = (failure.clone(), name.clone());
         let (end, ended) = oneshot::channel();
         let worker = Worker::spawn("results", move || {
-            if let Err(error) = write(BufWriter::with_capacity(64 << 10, writer), queue) {
+            // The queue closes after the reason is there: whoever finds it closed asks for that.
+            if let Err(error) = write(BufWriter::with_capacity(64 << 10, writer), &mut queue) {
                 let error = match error.kind() {
                     io::ErrorKind::BrokenPipe => Error::Closed,
                     _ => Error::Io { target: destination, error },
                 };
                 *report.lock().expect("nobody panics while holding it") = Some(error);
             }
+            drop(queue);
             end.send(()).ok();
         })
         .map_err(failed)?;
@@ -136,7 +138,7 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Whole lines only: a full disk cuts between two of them as far as we can help it.
-fn write(mut writer: impl Write, mut lines: mpsc::Receiver<Bytes>) -> io::Result<()> {
+fn write(mut writer: impl Write, lines: &mut mpsc::Receiver<Bytes>) -> io::Result<()> {
     while let Some(line) = lines.blocking_recv() {
         writer.write_all(&line)?;
         writer.write_all(b"\n")?;
