@@ -57,7 +57,7 @@ pub fn bytes(size: Size) -> usize {
 /// none; chroma samples count for their four pixels alike, and luma below black counts as black.
 ///
 /// # Panics
-/// If `samples` has not just the length that [`bytes`] gives.
+/// If `samples` has not just the length that [`bytes()`] gives.
 pub fn convert(picture: &Picture, order: Order, samples: &mut [u8]) {
     let size = picture.size();
     assert_eq!(samples.len(), bytes(size), "a packed picture of {size} has another length");
