@@ -328,6 +328,24 @@ fn a_session_asks_by_the_name_that_the_operator_gave_and_never_for_a_file() {
 }
 
 #[test]
+fn what_a_function_found_is_kept_and_folded_again() {
+    let script =
+        Script::new("def look(frame, meta):\n    return {'sum': int(frame.sum()), 'odd': 1 / (meta.frame % 2)}\n");
+    let list = format!("stats,{}", script.function("look"));
+    let receiver = receiver(&list, &["--emit", "features"]);
+    let sent = Sender::run(&receiver.url(), &PATTERN).expect(3);
+    receiver.lines_until_closed("own");
+    let saved = script.path().with_file_name("saved.ndjson");
+    std::fs::write(&saved, receiver.program.stdout().join("\n")).unwrap();
+    let mut command = program::command("cv-receiver");
+    command.args(["analyze", "--analyze", &list, "--features"]).arg(&saved);
+    command.arg("--python").arg(python::interpreter());
+    let program = Program::start(command);
+    assert_eq!(program.wait(program::LIMIT), Some(0), "{}", program.stderr());
+    lines::assert_same("folded again", &sent.lines, &program.stdout());
+}
+
+#[test]
 fn a_program_in_another_language_answers_as_well() {
     if std::process::Command::new("node").arg("--version").output().is_err() {
         return clips::skipped("node is missing; NO PROGRAM IN ANOTHER LANGUAGE WAS TESTED");

@@ -174,6 +174,12 @@ pub struct Analyze {
     /// Analyzers, as for serving: those whose features were saved, with any parameters that leave features as they are.
     #[arg(long, env = "CV_ANALYZE", default_value = "stats", value_name = "LIST")]
     pub analyze: String,
+    /// A name that the list may use, with what it stands for; repeatable.
+    #[arg(long, value_name = "NAME=SPEC", value_parser = definition)]
+    pub define: Vec<(String, String)>,
+    /// Python for analyzers of one's own, as for serving; what they found is taken as it was.
+    #[arg(long, env = "CV_PYTHON", value_name = "PATH")]
+    pub python: Option<PathBuf>,
     /// Verbosity of the log.
     #[command(flatten)]
     pub log: Log,

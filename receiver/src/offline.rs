@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    analysis::{Catalog, Folding, Plan},
+    analysis::{Catalog, Folding, Plan, Setup},
     cli::Analyze,
 };
 
@@ -29,7 +29,11 @@ const MAX_LINE: u64 = 512 << 20;
 /// # Errors
 /// If the file cannot be read or is none of ours, with the number of the line; if `output` fails.
 pub fn fold(options: &Analyze, output: impl Write) -> Result<()> {
-    let plan = Catalog::default().trusted(&options.analyze).context("--analyze")?;
+    let mut catalog = Catalog::new(Setup { python: options.python.clone(), reload: false });
+    for (name, list) in &options.define {
+        catalog.define(name, list).with_context(|| format!("--define {name}={list}"))?;
+    }
+    let plan = catalog.trusted(&options.analyze).context("--analyze")?;
     let name = options.features.display();
     let lines = open(&options.features).with_context(|| format!("cannot open {name}"))?;
     fold_lines(plan, lines, output).with_context(|| format!("cannot fold {name}"))
