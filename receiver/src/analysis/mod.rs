@@ -22,6 +22,7 @@ use serde_json::Value;
 
 mod baseline;
 mod busy;
+mod cadence;
 mod cv_metrics;
 mod cycles;
 mod function;

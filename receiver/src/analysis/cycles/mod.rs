@@ -17,7 +17,7 @@ use self::{
     counter::{Counter, Cycle},
     window::Window,
 };
-use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, rounded};
+use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, cadence::Cadence, rounded};
 
 mod counter;
 mod swing;
@@ -59,20 +59,12 @@ const LEAST_SHARE: f64 = 0.25;
 struct Cycles {
     window: Window,
     counter: Counter,
-    /// Seconds from one search to the next.
-    interval: f64,
-    /// Media time from which on the next search is due.
-    due: Option<f64>,
+    searches: Cadence,
 }
 
 impl Cycles {
     fn new(window: f64) -> Self {
-        Self { window: Window::new(window), counter: Counter::new(window), interval: window / SEARCHES, due: None }
-    }
-
-    /// Whether it is time to search: the next search is due, or a source started over.
-    fn is_due(&self, time: f64) -> bool {
-        time.is_finite() && self.due.is_none_or(|due| time >= due || time < due - 2.0 * self.interval)
+        Self { window: Window::new(window), counter: Counter::new(window), searches: Cadence::every(window / SEARCHES) }
     }
 
     /// Searches the window; the repetitions that it adds, in order.
@@ -100,8 +92,7 @@ impl Fold for Cycles {
             self.counter.start_over();
         }
         let mut cycles = Vec::new();
-        if self.is_due(time) {
-            self.due = Some(((time / self.interval).floor() + 1.0) * self.interval);
+        if self.searches.is_due(time) {
             cycles = self.search();
         }
         let rhythm = self.counter.rhythm(time);

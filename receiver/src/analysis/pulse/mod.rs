@@ -16,7 +16,7 @@ use self::{
     estimate::{Estimator, Reading},
     trace::Trace,
 };
-use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, rounded};
+use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, cadence::Cadence, rounded};
 
 mod estimate;
 mod pos;
@@ -70,10 +70,8 @@ const LEAST_SKIN: f64 = 0.005;
 struct Pulse {
     trace: Trace,
     estimator: Estimator,
-    interval: f64,
     waveform: bool,
-    /// Media time from which on the next estimate is due.
-    due: Option<f64>,
+    estimates: Cadence,
     /// The latest estimate, which stands until the next.
     reading: Reading,
     session: Session,
@@ -93,17 +91,11 @@ impl Pulse {
         Self {
             trace: Trace::new(window),
             estimator: Estimator::new(window, band),
-            interval: (window / INTERVALS_A_WINDOW).max(INTERVAL),
             waveform,
-            due: None,
+            estimates: Cadence::every((window / INTERVALS_A_WINDOW).max(INTERVAL)),
             reading: Reading::default(),
             session: Session::default(),
         }
-    }
-
-    /// Whether it is time for an estimate: the next one is due, or a source started over.
-    fn is_due(&self, time: f64) -> bool {
-        time.is_finite() && self.due.is_none_or(|due| time >= due || time < due - 2.0 * self.interval)
     }
 
     fn estimate(&mut self, time: f64, share: f64) {
@@ -144,8 +136,7 @@ impl Fold for Pulse {
         if let Some(rgb) = rgb.filter(|rgb| share >= LEAST_SKIN && rgb.iter().all(|mean| (1.0..=1e3).contains(mean))) {
             self.trace.push(time, rgb);
         }
-        if self.is_due(time) {
-            self.due = Some(((time / self.interval).floor() + 1.0) * self.interval);
+        if self.estimates.is_due(time) {
             self.estimate(time, share);
         }
         Ok(self.finding(share))
