@@ -9,7 +9,7 @@
 # Debian and Ubuntu by apt-get, macOS by Homebrew; elsewhere it lists what is missing. The other
 # scripts source this file, so that a fresh cargo is on their PATH.
 
-setup_rust=1.90 # rust-version in Cargo.toml
+setup_rust=1.92 # rust-version in Cargo.toml
 # The foreign programs that interoperability is tested with; apt decides on Chromium and GStreamer.
 setup_peers_python=(aiortc==1.16.0 aioice==0.13.0 aiohttp==3.14.5 av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93)
 # What analyzers in Python see pictures with.

@@ -12,7 +12,7 @@ use cv_core::{
     logging,
 };
 
-use crate::{analysis::Setup, web::tokens::Token};
+use crate::{analysis::Setup, model, web::tokens::Token};
 
 /// Answers WHIP senders, decodes their H.264, analyses every picture and prints one JSON line for each.
 ///
@@ -55,6 +55,9 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Output::Human)]
         output: Output,
     },
+    /// Look at pictures with a model: started by the others where they need it.
+    #[command(hide = true)]
+    Model(model::Options),
     /// Print a shell's completions, or the man page.
     Generate {
         /// What to print.
@@ -124,6 +127,9 @@ pub struct Serve {
     /// Python for analyzers of one's own; it needs numpy [default: that of the active virtual environment, or python3].
     #[arg(long, env = "CV_PYTHON", value_name = "PATH")]
     pub python: Option<PathBuf>,
+    /// ONNX Runtime's library for models, or its folder [default: beside this program, or where the system looks].
+    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
     /// Load an analyzer of one's own anew when its file changes.
     #[arg(long, env = "CV_RELOAD", value_parser = FalseyValueParser::new())]
     pub reload: bool,
@@ -247,7 +253,8 @@ impl Log {
 impl Serve {
     /// How the operator's own code is run.
     pub fn setup(&self) -> Setup {
-        Setup { python: self.python.clone(), reload: self.reload }
+        let (python, onnxruntime) = (self.python.clone(), self.onnxruntime.clone());
+        Setup { python, onnxruntime, reload: self.reload, ..Setup::default() }
     }
 }
 

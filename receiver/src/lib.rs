@@ -10,6 +10,7 @@ pub mod cli;
 pub mod decode;
 pub mod dispatch;
 pub mod metrics;
+pub mod model;
 pub mod offline;
 pub mod ops;
 pub mod pipeline;

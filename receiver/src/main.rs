@@ -8,7 +8,7 @@ use cv_core::process::{self, Exit};
 use cv_receiver::{
     analysis::{self, Description},
     cli::{Analyze, Cli, Command, Generated, Output, Serve},
-    offline,
+    model, offline,
     receiver::Receiver,
     service,
 };
@@ -20,6 +20,7 @@ fn main() -> Exit {
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Analyze(options)) => analyze(&options),
         Some(Command::Analyzers { output }) => print(&analyzers(output)),
+        Some(Command::Model(options)) => model::serve(&options),
         Some(Command::Generate { what }) => generate(what).and_then(|text| print(&text)),
     };
     match done {

@@ -29,7 +29,7 @@ const MAX_LINE: u64 = 512 << 20;
 /// # Errors
 /// If the file cannot be read or is none of ours, with the number of the line; if `output` fails.
 pub fn fold(options: &Analyze, output: impl Write) -> Result<()> {
-    let mut catalog = Catalog::new(Setup { python: options.python.clone(), reload: false });
+    let mut catalog = Catalog::new(Setup { asleep: true, ..Setup::default() });
     for (name, list) in &options.define {
         catalog.define(name, list).with_context(|| format!("--define {name}={list}"))?;
     }

@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let list = arguments.next().context(USAGE)?;
     let python = arguments.next().map(PathBuf::from);
     ensure!(arguments.next().is_none(), USAGE);
-    let catalog = Catalog::new(Setup { python, reload: false });
+    let catalog = Catalog::new(Setup { python, ..Setup::default() });
     let (extraction, _folding) = catalog.trusted(&list)?.begin("bench");
     let pictures = pictures()?;
     let [warm_up, flat_out, paced] = PICTURES;

@@ -10,14 +10,14 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Cost, Extract, Features, Fold, Input, Parameters, Row};
+use super::{Build, Cost, Extract, Features, Fold, Input, Parameters, Row};
 
 pub(super) const ROW: Row = Row {
     name: "busy",
     help: "keeps a processor busy for a set time on every picture: a rehearsal of load",
     parameters: &[("ms", "10", "milliseconds of work a picture, 0 to 10000")],
     cost: Cost::Heavy,
-    build,
+    build: Build::Pictures(build),
 };
 
 fn build(parameters: &Parameters) -> Result<super::Halves, String> {

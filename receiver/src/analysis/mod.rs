@@ -5,19 +5,14 @@
 //! session's state, findings out. So parallel work never disturbs order or state, and saved
 //! features can be folded again without video.
 //!
+//! Analyzers of a list can build on each other: what one found is what the next one folds (`detect,track`).
+//!
 //! To add an analyzer, write a file with the two halves and a row in [`ANALYZERS`].
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use cv_core::{
-    picture::Picture,
-    report::{Analysis, AnalyzerError},
-    rgb::Rgb,
-};
+use cv_core::{picture::Picture, rgb::Rgb};
 use serde_json::Value;
 
 mod baseline;
@@ -25,6 +20,8 @@ mod busy;
 mod cadence;
 mod cv_metrics;
 mod cycles;
+mod extraction;
+mod folding;
 mod function;
 mod luma;
 mod parameters;
@@ -33,6 +30,8 @@ mod pulse;
 mod saved;
 mod stats;
 
+pub use extraction::{Extracted, Extraction};
+pub use folding::Folding;
 pub use function::{DESCRIPTIONS as FUNCTIONS, Setup};
 pub use luma::{Measures, measure};
 pub use parameters::Parameters;
@@ -107,6 +106,12 @@ impl<'a> Input<'a> {
 pub trait Extract: Send + Sync {
     /// Features of `input`, or one sentence that says why there are none.
     fn extract(&self, input: &Input<'_>) -> Result<Features, String>;
+
+    /// The same where `from` names an analyzer before this one: `drawn` is what that one drew from the picture.
+    fn extract_from(&self, input: &Input<'_>, drawn: &Features) -> Result<Features, String> {
+        let _ = drawn;
+        self.extract(input)
+    }
 }
 
 /// The ordered half: what features mean in the course of a session.
@@ -148,7 +153,34 @@ pub struct Row {
     /// Its parameters with default and meaning.
     pub parameters: &'static [(&'static str, &'static str, &'static str)],
     cost: Cost,
-    build: fn(&Parameters) -> Result<Halves, String>,
+    build: Build,
+}
+
+/// What a kind of analyzer is made of.
+enum Build {
+    /// Of pictures: both halves.
+    Pictures(fn(&Parameters) -> Result<Halves, String>),
+    /// Of what another analyzer finds, one that gives any of these: an ordered half whose features are those findings.
+    Findings(&'static [Gives], fn(&Parameters) -> Result<Box<dyn Fold>, String>),
+}
+
+/// What an analyzer's findings hold for those that build on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gives {
+    /// `objects`, each with a `label`, a `score` and a `box`.
+    Objects,
+    /// `people`, each with a `score`, a `box` and 17 `points`.
+    People,
+}
+
+impl Gives {
+    /// What is asked for that gives it.
+    fn analyzer(self) -> &'static str {
+        match self {
+            Self::Objects => "detect",
+            Self::People => "pose",
+        }
+    }
 }
 
 /// The two halves of one analyzer with its parameters applied.
@@ -157,89 +189,8 @@ type Halves = (Arc<dyn Extract>, Box<dyn Fold>);
 /// Every analyzer there is.
 pub const ANALYZERS: &[Row] = &[stats::ROW, pulse::ROW, cycles::ROW, cv_metrics::ROW, busy::ROW];
 
-/// The pure halves of a session's analyzers, in the order asked for. Cloning shares them.
-#[derive(Clone)]
-pub struct Extraction {
-    extractors: Arc<Mutex<Extractors>>,
-    cost: Cost,
-    width: Option<usize>,
-}
-
-type Extractors = Arc<[Arc<dyn Extract>]>;
-
-/// What the extractors of a session drew from one picture, in the analyzers' order.
-pub type Extracted = Vec<Result<Features, String>>;
-
-impl Extraction {
-    fn new(extractors: Extractors, cost: Cost, width: Option<usize>) -> Self {
-        Self { extractors: Arc::new(Mutex::new(extractors)), cost, width }
-    }
-
-    /// Runs every extractor on `input`.
-    pub fn run(&self, input: &Input<'_>) -> Extracted {
-        let extractors = self.lock().clone();
-        extractors.iter().map(|extractor| extractor.extract(input)).collect()
-    }
-
-    /// From the next picture on, everywhere it is shared, those of the same plan that was begun anew.
-    pub fn renew(&self, fresh: &Self) {
-        let extractors = fresh.lock().clone();
-        *self.lock() = extractors;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Extractors> {
-        self.extractors.lock().expect("nobody panics while holding extractors")
-    }
-
-    /// The costliest of its parts.
-    pub fn cost(&self) -> Cost {
-        self.cost
-    }
-
-    /// How many pictures of the session may be at work at once, where that matters: 1 keeps them in order.
-    pub fn width(&self) -> Option<usize> {
-        self.width
-    }
-}
-
-/// The ordered halves of a session's analyzers with their state.
-pub struct Folding {
-    folds: Vec<(String, Box<dyn Fold>)>,
-    cost: Cost,
-}
-
-impl Folding {
-    /// Findings and failures for the picture at `time`.
-    pub fn fold(&mut self, time: f64, extracted: &Extracted) -> (Analysis, Vec<AnalyzerError>) {
-        let mut analysis = Analysis(Vec::with_capacity(self.folds.len()));
-        let mut errors = Vec::new();
-        for ((name, fold), features) in self.folds.iter_mut().zip(extracted) {
-            match features.as_ref().map_err(Clone::clone).and_then(|features| fold.fold(time, features)) {
-                Ok(finding) => analysis.0.push((name.clone(), finding)),
-                Err(message) => errors.push(AnalyzerError { analyzer: name.clone(), message }),
-            }
-        }
-        (analysis, errors)
-    }
-
-    /// Whether [`Self::finish`] may wait for another process.
-    pub fn waits(&self) -> bool {
-        self.cost == Cost::Away
-    }
-
-    /// What the analyzers say about the whole session.
-    pub fn finish(&mut self) -> Analysis {
-        Analysis(self.folds.iter_mut().filter_map(|(name, fold)| Some((name.clone(), fold.finish()?))).collect())
-    }
-
-    /// The state that a person may look at, by analyzer.
-    pub fn state(&self) -> BTreeMap<String, Value> {
-        self.folds.iter().map(|(name, fold)| (name.clone(), fold.state())).collect()
-    }
-}
-
 /// `value` rounded to `digits` decimals, so that results stay short; negative zero becomes zero.
-fn rounded(value: f64, digits: i32) -> f64 {
+pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale + 0.0
 }

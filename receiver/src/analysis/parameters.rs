@@ -6,6 +6,12 @@ use std::str::FromStr;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters(Vec<(String, String)>);
 
+impl FromIterator<(String, String)> for Parameters {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
 impl Parameters {
     /// Adds `key=value`; refuses what is not of that form or stands there already.
     pub(super) fn add(&mut self, text: &str) -> Result<(), String> {
@@ -18,7 +24,7 @@ impl Parameters {
     }
 
     /// The first key that is not in `known`.
-    pub(super) fn unknown(&self, known: &[(&str, &str, &str)]) -> Option<&str> {
+    pub fn unknown(&self, known: &[(&str, &str, &str)]) -> Option<&str> {
         let is_known = |key: &str| known.iter().any(|(name, ..)| *name == key);
         self.0.iter().map(|(key, _)| key.as_str()).find(|key| !is_known(key))
     }

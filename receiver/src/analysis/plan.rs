@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    ANALYZERS, Cost, Extraction, Folding, Halves, Parameters, Row,
+    ANALYZERS, Build, Cost, Extract, Extraction, Fold, Folding, Gives, Parameters, Row,
+    extraction::Extractor,
+    folding::{Part, Source},
     function::{self, Function, Setup},
 };
 
@@ -28,6 +30,8 @@ struct Step {
     /// Where its findings stand in a result.
     name: String,
     kind: Kind,
+    /// The earlier step that it builds on, once the whole list is known.
+    from: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -64,6 +68,14 @@ pub enum PlanError {
         /// The names there are.
         known: String,
     },
+    /// An analyzer builds on another one that is not there.
+    #[error("analyzer {name} {problem}")]
+    From {
+        /// The analyzer.
+        name: String,
+        /// What is missing and how to write it.
+        problem: String,
+    },
     /// Two analyzers would give results under one name.
     #[error("analyzer {0} is listed twice")]
     Twice(String),
@@ -76,7 +88,7 @@ pub enum PlanError {
 enum Entry<'a> {
     Named(&'a str, Parameters),
     Defined(&'a Plan),
-    /// `python` or `program`, and which.
+    /// `python` or `program`, and which; `detect` or `pose`.
     Function(&'a str, &'a str, Parameters),
 }
 
@@ -88,8 +100,8 @@ impl Catalog {
 
     /// Lets lists ask for what `list` says by `name`. The operator's: files may be named.
     pub fn define(&mut self, name: &str, list: &str) -> Result<(), PlanError> {
-        let mut plan = self.trusted(list)?;
-        if let [Step { name: own, kind: Kind::Function(function) }] = &mut *plan.steps
+        let mut plan = self.trusted_steps(list)?;
+        if let [Step { name: own, kind: Kind::Function(function), .. }] = &mut *plan.steps
             && !function.is_named()
         {
             name.clone_into(own);
@@ -100,8 +112,13 @@ impl Catalog {
 
     /// Reads a list of the operator's, which may name files.
     pub fn trusted(&self, list: &str) -> Result<Plan, PlanError> {
+        self.trusted_steps(list)?.joined()
+    }
+
+    fn trusted_steps(&self, list: &str) -> Result<Plan, PlanError> {
         self.read(list, |kind, target, parameters| {
-            let problem = |problem| PlanError::Parameter { name: format!("{kind}:{target}"), problem };
+            let title = if target.is_empty() { kind.to_owned() } else { format!("{kind}:{target}") };
+            let problem = |problem| PlanError::Parameter { name: title, problem };
             Function::new(kind, target, &parameters, &self.setup).map(Arc::new).map_err(problem)
         })
     }
@@ -110,7 +127,7 @@ impl Catalog {
     ///
     /// An entry without a colon but with `=` belongs to the analyzer before it.
     pub fn plan(&self, list: &str) -> Result<Plan, PlanError> {
-        self.read(list, |kind, _, _| Err(PlanError::File { name: kind.to_owned(), known: self.known() }))
+        self.read(list, |kind, _, _| Err(PlanError::File { name: kind.to_owned(), known: self.known() }))?.joined()
     }
 
     /// The costliest of all that may be asked for beside the built-in ones.
@@ -128,12 +145,13 @@ impl Catalog {
             match entry {
                 Entry::Named(name, parameters) => {
                     let row = self.row(name)?;
-                    steps.push(Step { name: row.name.to_owned(), kind: Kind::BuiltIn(row, parameters) });
+                    steps.push(Step { name: row.name.to_owned(), kind: Kind::BuiltIn(row, parameters), from: None });
                 }
                 Entry::Defined(plan) => steps.extend(plan.steps.iter().cloned()),
                 Entry::Function(kind, target, parameters) => {
                     let function = function(kind, target, parameters)?;
-                    steps.push(Step { name: function.name().to_owned(), kind: Kind::Function(function) });
+                    let name = function.name().to_owned();
+                    steps.push(Step { name, kind: Kind::Function(function), from: None });
                 }
             }
         }
@@ -162,11 +180,17 @@ impl Catalog {
                 continue;
             }
             let mut parameters = Parameters::default();
+            let is_model = function::MODELS.contains(&name);
             if let Some(parameter) = parameter {
-                self.row(name)?;
+                if !is_model {
+                    self.row(name)?;
+                }
                 add(&mut parameters, parameter, name)?;
             }
-            entries.push(Entry::Named(name, parameters));
+            entries.push(match is_model {
+                true => Entry::Function(name, "", parameters),
+                false => Entry::Named(name, parameters),
+            });
         }
         Ok(entries)
     }
@@ -180,6 +204,12 @@ impl Catalog {
         let built_in = ANALYZERS.iter().map(|row| row.name);
         built_in.chain(self.definitions.keys().map(String::as_str)).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// What an analyzer says that has nothing to build on.
+fn missing(needs: &[Gives]) -> String {
+    let names: Vec<_> = needs.iter().map(|gives| gives.analyzer()).collect();
+    format!("needs {} before it in the list, or from=NAME for another one that is", names.join(" or "))
 }
 
 fn add(parameters: &mut Parameters, text: &str, name: &str) -> Result<(), PlanError> {
@@ -201,7 +231,7 @@ impl PartialEq for Step {
             (Kind::Function(function), Kind::Function(other)) => Arc::ptr_eq(function, other),
             _ => false,
         };
-        same && self.name == other.name
+        same && self.name == other.name && self.from == other.from
     }
 }
 
@@ -221,8 +251,21 @@ impl Plan {
                     let known: Vec<_> = row.parameters.iter().map(|(name, ..)| *name).collect();
                     return Err(wrong(format!("has no parameter '{key}'; it takes {}", known.join(", "))));
                 }
-                (row.build)(parameters).map_err(wrong)?;
+                match &row.build {
+                    Build::Pictures(build) => drop(build(parameters).map_err(wrong)?),
+                    Build::Findings(_, build) => drop(build(parameters).map_err(wrong)?),
+                }
             }
+        }
+        Ok(self)
+    }
+
+    /// Finds for each step that builds on another one which that is.
+    fn joined(mut self) -> Result<Self, PlanError> {
+        for index in 0..self.steps.len() {
+            let (earlier, [step, ..]) = self.steps.split_at_mut(index) else { break };
+            let problem = |problem| PlanError::From { name: step.name.clone(), problem };
+            step.from = step.kind.source(earlier).map_err(problem)?;
         }
         Ok(self)
     }
@@ -234,25 +277,80 @@ impl Plan {
 
     /// The analyzers, ready to run for a session: the pure halves and the ordered ones.
     pub fn begin(&self, session: &str) -> (Extraction, Folding) {
-        let halves = self.steps.iter().map(|step| {
+        let (mut extractors, mut parts) = (Vec::new(), Vec::<Part>::with_capacity(self.steps.len()));
+        for step in &self.steps {
             let (extract, fold) = step.kind.begin(session);
-            (extract, (step.name.clone(), fold))
-        });
-        let (extractors, folds): (Vec<_>, Vec<_>) = halves.unzip();
+            let source = match (extract, step.from) {
+                (Some(extract), from) => {
+                    let from = from.and_then(|from| match parts[from].source {
+                        Source::Extractor(index) => Some((index, self.steps[from].name.clone())),
+                        Source::Part(_) => None,
+                    });
+                    extractors.push(Extractor { extract, from });
+                    Source::Extractor(extractors.len() - 1)
+                }
+                (None, from) => Source::Part(from.expect("a list is joined before it begins")),
+            };
+            parts.push(Part { name: step.name.clone(), fold, source });
+        }
         let cost = self.cost();
         let width = self.steps.iter().filter_map(|step| step.kind.width()).min();
-        (Extraction::new(extractors.into(), cost, width), Folding { folds, cost })
+        (Extraction::new(extractors, cost, width), Folding { parts, cost })
     }
 }
 
 impl Kind {
-    fn begin(&self, session: &str) -> Halves {
-        match self {
-            Self::BuiltIn(row, parameters) => {
-                (row.build)(parameters).expect("every plan was built once when it was checked")
+    fn begin(&self, session: &str) -> (Option<Arc<dyn Extract>>, Box<dyn Fold>) {
+        const BUILT: &str = "every plan was built once when it was checked";
+        let (extract, fold) = match self {
+            Self::BuiltIn(Row { build: Build::Pictures(build), .. }, parameters) => build(parameters).expect(BUILT),
+            Self::BuiltIn(Row { build: Build::Findings(_, build), .. }, parameters) => {
+                return (None, build(parameters).expect(BUILT));
             }
             Self::Function(function) => Function::begin(function, session),
+        };
+        (Some(extract), fold)
+    }
+
+    /// What its findings hold for others.
+    fn gives(&self) -> Option<Gives> {
+        match self {
+            Self::BuiltIn(..) => None,
+            Self::Function(function) => function.gives(),
         }
+    }
+
+    /// Which of the `earlier` steps it builds on: the one that it names, or the nearest that gives what it needs.
+    fn source(&self, earlier: &[Step]) -> Result<Option<usize>, String> {
+        let (named, needs, must) = match self {
+            Self::BuiltIn(Row { build: Build::Findings(needs, _), .. }, parameters) => {
+                (parameters.text("from"), *needs, true)
+            }
+            Self::BuiltIn(_, parameters) => (parameters.text("from"), &[][..], false),
+            Self::Function(function) => (function.from(), function.needs(), false),
+        };
+        let Some(name) = named else {
+            let gives = |step: &Step| step.kind.gives().is_some_and(|gives| needs.contains(&gives));
+            let nearest = earlier.iter().rposition(gives);
+            return match nearest {
+                None if must => Err(missing(needs)),
+                nearest => Ok(nearest),
+            };
+        };
+        let Some(index) = earlier.iter().position(|step| step.name == name) else {
+            return Err(format!("has from={name}, but there is no {name} before it in the list"));
+        };
+        if !must && earlier[index].kind.is_folded() {
+            return Err(format!(
+                "has from={name}, but what {name} finds is known only after all pictures were looked at"
+            ));
+        }
+        Ok(Some(index))
+    }
+
+    /// Whether it draws nothing from pictures itself.
+    fn is_folded(&self) -> bool {
+        matches!(self, Self::BuiltIn(Row { build: Build::Findings(..), .. }, _))
     }
 
     fn cost(&self) -> Cost {

@@ -12,13 +12,13 @@ use super::{Extracted, Features, Folding};
 impl Folding {
     /// What was drawn from a picture, by analyzer.
     pub fn save(&self, extracted: &Extracted) -> Analysis {
-        let saved = self.folds.iter().zip(extracted).map(|((name, _), features)| {
+        let saved = self.extracting().zip(extracted).map(|(name, features)| {
             let value = match features {
                 Ok(Features::Json(value)) => json!({ "json": value }),
                 Ok(Features::Bytes(bytes)) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
                 Err(error) => json!({ "error": error }),
             };
-            (name.clone(), value)
+            (name.to_owned(), value)
         });
         Analysis(saved.collect())
     }
@@ -29,7 +29,7 @@ impl Folding {
             Some(value) => restore(value).unwrap_or_else(|what| Err(format!("the saved features of {name} {what}"))),
             None => Err(format!("no features of {name} were saved, only of {}", names(saved))),
         };
-        self.folds.iter().map(|(name, _)| of(name)).collect()
+        self.extracting().map(of).collect()
     }
 }
 

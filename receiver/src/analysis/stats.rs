@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, baseline::Baseline, luma, rounded};
+use super::{Build, Cost, Extract, Features, Fold, Input, Parameters, Row, baseline::Baseline, luma, rounded};
 
 pub(super) const ROW: Row = Row {
     name: "stats",
@@ -12,7 +12,7 @@ pub(super) const ROW: Row = Row {
            motion (mean absolute difference to the picture before), each with the session's baseline",
     parameters: &[("window", "10", "seconds of media time that the baseline looks back, 0.1 to 86400")],
     cost: Cost::Light,
-    build,
+    build: Build::Pictures(build),
 };
 
 /// The four measures, in the order in which they are kept and printed.

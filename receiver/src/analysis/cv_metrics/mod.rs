@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Cost, Extract, Features, Fold, Input, Parameters, Row};
+use super::{Build, Cost, Extract, Features, Fold, Input, Parameters, Row};
 
 mod face;
 mod motion;
@@ -57,7 +57,7 @@ pub(super) const ROW: Row = Row {
         ),
     ],
     cost: Cost::Light,
-    build,
+    build: Build::Pictures(build),
 };
 
 /// The highest rate of a source that can be told.

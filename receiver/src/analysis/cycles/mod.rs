@@ -17,7 +17,7 @@ use self::{
     counter::{Counter, Cycle},
     window::Window,
 };
-use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, cadence::Cadence, rounded};
+use super::{Build, Cost, Extract, Features, Fold, Input, Parameters, Row, cadence::Cadence, rounded};
 
 mod counter;
 mod swing;
@@ -33,7 +33,7 @@ pub(super) const ROW: Row = Row {
         "seconds of media time that are searched, 3 to 60: at least two repetitions and the pause between them",
     )],
     cost: Cost::Light,
-    build,
+    build: Build::Pictures(build),
 };
 
 fn build(parameters: &Parameters) -> Result<super::Halves, String> {

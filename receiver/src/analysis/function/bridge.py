@@ -17,10 +17,10 @@ import traceback
 class Meta:
     """What is known of a picture: attributes, or keys as in a dict."""
 
-    __slots__ = ("session", "frame", "time", "width", "height", "state", "parameters")
+    __slots__ = ("session", "frame", "time", "width", "height", "state", "parameters", "given")
 
-    def __init__(self, session, state, parameters, frame=None, time=None, width=None, height=None):
-        self.session, self.state, self.parameters = session, state, parameters
+    def __init__(self, session, state, parameters, frame=None, time=None, width=None, height=None, given=None):
+        self.session, self.state, self.parameters, self.given = session, state, parameters, given
         self.frame, self.time, self.width, self.height = frame, time, width, height
 
     @property
@@ -139,13 +139,13 @@ class Analyzer:
             except Exception as error:
                 self.sessions[key] = meta, f"start: {self.explained(error)}"
 
-    def frame(self, key, session, frame, time, width, height):
+    def frame(self, key, session, frame, time, width, height, given=None):
         """What the function finds in a picture."""
         begun, broken = self.sessions.get(key, (None, None))
         if broken:
             return {"error": broken}
         state = self.own if begun is None else begun.state
-        meta = Meta(session, state, self.parameters, frame, time, width, height)
+        meta = Meta(session, state, self.parameters, frame, time, width, height, given)
         return self.called(self.function, self.picture(width, height), meta)
 
     def finish(self, key):

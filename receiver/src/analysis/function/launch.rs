@@ -13,7 +13,8 @@ use std::{
 
 use command_fds::{CommandFdExt, FdMapping};
 
-use super::{Setup, memory::Format};
+use super::{DETECT, Parameters, Setup, memory::Format};
+use crate::model;
 
 /// What turns a Python function into a program that speaks the protocol.
 const BRIDGE: &str = include_str!("bridge.py");
@@ -43,6 +44,8 @@ pub(super) enum Kind {
     Python { interpreter: PathBuf, source: String, function: String },
     /// A program with its arguments.
     Program { path: PathBuf, arguments: Vec<String> },
+    /// This program, with a model.
+    Model { task: &'static str, program: PathBuf, model: PathBuf, library: Option<PathBuf>, memory: u64 },
 }
 
 impl Kind {
@@ -61,11 +64,44 @@ impl Kind {
         Ok(Self::Python { interpreter: interpreter(setup), source: source.into(), function: function.into() })
     }
 
+    pub(super) fn model(task: &'static str, parameters: &Parameters, setup: &Setup) -> Result<Self, String> {
+        let known = if task == DETECT { model::DETECT } else { model::POSE };
+        if let Some(key) = parameters.unknown(known) {
+            let known: Vec<_> = known.iter().map(|(name, ..)| *name).collect();
+            return Err(format!("has no parameter '{key}'; it takes {}", known.join(", ")));
+        }
+        let model = PathBuf::from(match parameters.text("model") {
+            Some(file) => file,
+            None if setup.asleep => "",
+            None => return Err(format!("needs a model, as in {task}:model=FILE.onnx")),
+        });
+        if !setup.asleep && !model.is_file() {
+            return Err(format!("there is no file {}", model.display()));
+        }
+        let program = match &setup.program {
+            Some(program) => program.clone(),
+            None => env::current_exe().map_err(|error| format!("this program cannot be found again: {error}"))?,
+        };
+        let memory = super::memory_of(parameters)?;
+        Ok(Self::Model { task, program, model, library: setup.onnxruntime.clone(), memory })
+    }
+
+    /// Whether findings depend on their pictures alone.
+    pub(super) fn is_pure(&self, parameters: &Parameters) -> Result<bool, String> {
+        match self {
+            Self::Python { .. } | Self::Program { .. } => parameters.flag("extract", false),
+            Self::Model { task, .. } if *task == DETECT => Ok(true),
+            // The crop around a body follows it from picture to picture.
+            Self::Model { .. } => parameters.flag("follow", true).map(|follow| !follow),
+        }
+    }
+
     /// What findings are called unless somebody says otherwise.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Python { function, .. } => function.clone(),
             Self::Program { path, .. } => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Model { task, .. } => (*task).to_owned(),
         }
     }
 
@@ -73,7 +109,7 @@ impl Kind {
     pub(super) fn title(&self) -> String {
         match self {
             Self::Python { source, function, .. } => format!("{source}:{function}"),
-            Self::Program { path, .. } => path.display().to_string(),
+            Self::Program { path, .. } | Self::Model { model: path, .. } => path.display().to_string(),
         }
     }
 
@@ -82,7 +118,7 @@ impl Kind {
         let path = match self {
             Self::Python { source, .. } if is_file(source) => Path::new(source),
             Self::Python { .. } => return None,
-            Self::Program { path, .. } => path,
+            Self::Program { path, .. } | Self::Model { model: path, .. } => path,
         };
         path.metadata().and_then(|metadata| metadata.modified()).ok()
     }
@@ -100,16 +136,29 @@ impl Kind {
                 command.args(arguments).stdin(Stdio::null());
                 command
             }
+            Self::Model { task, program, library, memory, .. } => {
+                let mut command = Command::new(program);
+                command.args(["model", task, "--memory"]).arg(memory.to_string());
+                if let Some(library) = library {
+                    command.arg("--onnxruntime").arg(library);
+                }
+                command
+            }
         }
     }
 
     /// Starts it with its ends of the socket and the memory. What it prints goes to our log.
     pub(super) fn spawn(&self, socket: UnixStream, memory: OwnedFd) -> Result<Child, String> {
+        let mut command = self.command();
+        if let Self::Model { .. } = self {
+            // The way to a socket that needs no promise about descriptors.
+            let cannot = |error| format!("a socket cannot be shared: {error}");
+            command.stdin(OwnedFd::from(socket.try_clone().map_err(cannot)?));
+        }
         let descriptors = vec![
             FdMapping { parent_fd: socket.into(), child_fd: SOCKET },
             FdMapping { parent_fd: memory, child_fd: MEMORY },
         ];
-        let mut command = self.command();
         let program = command.get_program().to_string_lossy().into_owned();
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => format!("there is no program {program}{}", self.advice()),
@@ -129,7 +178,7 @@ impl Kind {
     fn advice(&self) -> &'static str {
         match self {
             Self::Python { .. } => "; --python names another interpreter",
-            Self::Program { .. } => "",
+            Self::Program { .. } | Self::Model { .. } => "",
         }
     }
 }

@@ -42,6 +42,9 @@ pub(super) enum Request<'a> {
         width: u32,
         /// Rows.
         height: u32,
+        /// What the analyzer that it builds on found in the picture.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        given: Option<&'a Value>,
     },
     /// A sender ends in good order; its session's state may go on. Answered.
     Finish {
@@ -64,6 +67,9 @@ pub(super) struct Reply {
     /// Why nothing could be found.
     #[serde(default)]
     pub(super) error: Option<String>,
+    /// What the operator should know of a process that is ready.
+    #[serde(default)]
+    pub(super) warning: Option<String>,
 }
 
 impl From<Reply> for Result<Option<Value>, String> {

@@ -1,4 +1,4 @@
-//! The operator's own code as an analyzer: a Python function, or any program, in processes of its own.
+//! What runs in processes of its own: the operator's code as an analyzer, a Python function or any program, and models.
 //!
 //! Pictures reach a process through memory that it shares with us, questions and answers as lines of JSON over a
 //! socket (`docs/own-analyzers.md` describes both). A function that keeps state sees a session's pictures one after
@@ -14,7 +14,8 @@ use self::{
     process::Process,
     seat::{Ask, Hear, Member, Seat},
 };
-use super::{Halves, Input, Parameters};
+use super::{Gives, Halves, Input, Parameters};
+use crate::model;
 
 mod launch;
 mod memory;
@@ -24,9 +25,14 @@ mod seat;
 
 /// The first words of lists that name code: `python:FILE.py:FUNCTION`, `program:PATH`.
 pub const KINDS: [&str; 2] = ["python", "program"];
+/// The first words of lists that name a model file: `detect:model=FILE`, `pose:model=FILE`.
+pub const MODELS: [&str; 2] = [DETECT, POSE];
+const DETECT: &str = "detect";
+const POSE: &str = "pose";
 
 const PARAMETERS: &[(&str, &str, &str)] = &[
     ("name", "the function's", "where findings stand in a result"),
+    ("from", "", "an analyzer before this one in the list: its findings are in meta"),
     ("format", "rgb", "what a picture is given as: rgb, bgr, gray (the luma as coded) or yuv (I420)"),
     ("extract", "false", "true: a finding depends on its picture alone, so pictures may be analysed in any order"),
     ("processes", "1", "processes that share the sessions, 1 to 64"),
@@ -34,6 +40,9 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
     ("start_timeout", "60", "seconds that the process may take to start, 0.1 to 3600"),
     ("memory", "4096", "megabytes that a process may hold before it is replaced, 16 to 1048576"),
 ];
+
+/// Those that are not passed on.
+const OURS: [&str; 8] = ["name", "from", "format", "extract", "processes", "timeout", "start_timeout", "memory"];
 
 /// Kind, meaning and parameters of what the operator may name beside the built-in analyzers.
 pub const DESCRIPTIONS: &[super::Description] = &[
@@ -43,6 +52,8 @@ pub const DESCRIPTIONS: &[super::Description] = &[
         PARAMETERS,
     ),
     ("program:PATH", "a program that speaks the same protocol; named by the operator only", PARAMETERS),
+    (DETECT, "objects in the picture, by an ONNX model; named by the operator only", model::DETECT),
+    (POSE, "body points of people, by an ONNX model; named by the operator only", model::POSE),
 ];
 
 /// How code is run, whichever it is.
@@ -52,6 +63,12 @@ pub struct Setup {
     pub python: Option<PathBuf>,
     /// Whether a function's file is loaded anew when it changes.
     pub reload: bool,
+    /// ONNX Runtime's library, or its folder; looked for where it is not given.
+    pub onnxruntime: Option<PathBuf>,
+    /// The program that runs models; this one where it is not given.
+    pub program: Option<PathBuf>,
+    /// Nothing is started, since all that will be asked was answered before.
+    pub asleep: bool,
 }
 
 /// Code of the operator's with the processes that run it.
@@ -61,6 +78,8 @@ pub struct Function {
     named: bool,
     /// Whether findings depend on their pictures alone.
     pure: bool,
+    /// The analyzer whose findings it is told.
+    from: Option<String>,
     timeout: Duration,
     launch: Launch,
     members: Box<[Member]>,
@@ -69,15 +88,18 @@ pub struct Function {
 impl Function {
     /// Starts the first process, so that code which cannot be run is known at once.
     pub(super) fn new(kind: &str, target: &str, parameters: &Parameters, setup: &Setup) -> Result<Self, String> {
-        let kind = Kind::new(kind, target, setup)?;
+        let kind = match MODELS.iter().find(|known| **known == kind) {
+            Some(task) => Kind::model(task, parameters, setup)?,
+            None => Kind::new(kind, target, setup)?,
+        };
         let name = parameters.text("name");
         let seconds = |key, default, range| parameters.number::<f64>(key, default, range).map(Duration::from_secs_f64);
-        let own = |key: &str| PARAMETERS.iter().all(|(known, ..)| *known != key);
+        let own = |key: &str| OURS.contains(&key);
         let launch = Launch {
             format: parameters.choice("format", &Format::NAMES)?.unwrap_or_default(),
             start_timeout: seconds("start_timeout", 60.0, 0.1..=3600.0)?,
-            memory: parameters.number("memory", 4096, 16..=1 << 20)? << 20,
-            parameters: parameters.iter().filter(|(key, _)| own(key)).map(owned).collect::<BTreeMap<_, _>>(),
+            memory: memory_of(parameters)?,
+            parameters: parameters.iter().filter(|(key, _)| !own(key)).map(owned).collect::<BTreeMap<_, _>>(),
             reload: setup.reload,
             kind,
         };
@@ -85,12 +107,15 @@ impl Function {
         let function = Self {
             name: name.map_or_else(|| launch.kind.name(), str::to_owned),
             named: name.is_some(),
-            pure: parameters.flag("extract", false)?,
+            pure: launch.kind.is_pure(parameters)?,
+            from: parameters.text("from").map(str::to_owned),
             timeout: seconds("timeout", 10.0, 0.01..=3600.0)?,
             launch,
             members: (0..processes).map(|_| Member::default()).collect(),
         };
-        *function.members[0].lock() = Some(Process::start(&function.launch)?);
+        if !setup.asleep {
+            *function.members[0].lock() = Some(Process::start(&function.launch)?);
+        }
         Ok(function)
     }
 
@@ -104,6 +129,28 @@ impl Function {
         self.named
     }
 
+    /// The analyzer whose findings it asks for.
+    pub(super) fn from(&self) -> Option<&str> {
+        self.from.as_deref()
+    }
+
+    /// What it builds on where that is in the list.
+    pub(super) fn needs(&self) -> &'static [Gives] {
+        match &self.launch.kind {
+            Kind::Model { task: POSE, .. } => &[Gives::Objects],
+            _ => &[],
+        }
+    }
+
+    /// What its findings hold for others.
+    pub(super) fn gives(&self) -> Option<Gives> {
+        match &self.launch.kind {
+            Kind::Model { task: DETECT, .. } => Some(Gives::Objects),
+            Kind::Model { .. } => Some(Gives::People),
+            Kind::Python { .. } | Kind::Program { .. } => None,
+        }
+    }
+
     /// How many pictures of a session may be at work at once.
     pub(super) fn width(&self) -> usize {
         if self.pure { self.members.len() } else { 1 }
@@ -114,6 +161,11 @@ impl Function {
         let seat = Arc::new(Seat::take(function, session));
         (Arc::new(Ask(seat.clone())), Box::new(Hear(seat)))
     }
+}
+
+/// Bytes that a process may hold.
+fn memory_of(parameters: &Parameters) -> Result<u64, String> {
+    parameters.number("memory", 4096, 16..=1 << 20).map(|megabytes: u64| megabytes << 20)
 }
 
 fn owned((key, value): (&str, &str)) -> (String, String) {

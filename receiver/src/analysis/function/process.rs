@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use serde_json::Value;
+
 use super::{
     Input,
     launch::Launch,
@@ -81,7 +83,12 @@ impl Process {
         let (format, parameters) = (launch.format.name(), &launch.parameters);
         let hello = Request::Hello { v: VERSION, format, memory: CAPACITY, parameters };
         match process.ask(&hello, launch.start_timeout) {
-            Ok(Reply { error: None, .. }) => Ok(process),
+            Ok(Reply { error: None, warning, .. }) => {
+                if let Some(warning) = warning {
+                    tracing::warn!("{title}: {warning}");
+                }
+                Ok(process)
+            }
             Ok(Reply { error: Some(error), .. }) => Err(format!("{title}: {error}")),
             Err(broken) => Err(format!("{title}: {broken}; see the lines above")),
         }
@@ -110,16 +117,16 @@ impl Process {
     /// Shows a picture and asks what is found in it.
     pub(super) fn show(
         &mut self,
-        input: &Input<'_>,
+        (input, given): (&Input<'_>, Option<&Value>),
         (key, session): (u64, &str),
         limit: Duration,
     ) -> Result<Reply, Broken> {
         if let Err(error) = self.memory.put(input.picture) {
-            return Ok(Reply { error: Some(error), result: None });
+            return Ok(Reply { error: Some(error), ..Reply::default() });
         }
         let (size, moment) = (input.picture.size(), input.moment);
         let (width, height) = (size.width(), size.height());
-        self.ask(&Request::Frame { key, session, frame: moment.frame, time: moment.time, width, height }, limit)
+        self.ask(&Request::Frame { key, session, frame: moment.frame, time: moment.time, width, height, given }, limit)
     }
 
     /// Asks and waits for the answer.

@@ -98,15 +98,20 @@ impl Seat {
     }
 
     /// The finding for a picture.
-    fn ask(&self, input: &Input<'_>) -> Result<Value, String> {
+    fn ask(&self, input: &Input<'_>, from: Option<&Value>) -> Result<Value, String> {
         let (member, mut place) = self.process();
         let process = self.running(&mut place)?;
-        let answer = self.put(member, process, input);
+        let answer = self.put(member, process, (input, from));
         self.conclude(&mut place, answer).map(|found| found.unwrap_or(Value::Null))
     }
 
     /// Asks about a picture in a process that runs.
-    fn put(&self, member: usize, process: &mut Process, input: &Input<'_>) -> Result<Reply, Broken> {
+    fn put(
+        &self,
+        member: usize,
+        process: &mut Process,
+        picture: (&Input<'_>, Option<&Value>),
+    ) -> Result<Reply, Broken> {
         let forgotten = std::mem::take(&mut *self.function.members[member].forgotten.lock().expect(UNBROKEN));
         for key in forgotten {
             process.tell(&Request::Forget { key })?;
@@ -114,7 +119,7 @@ impl Seat {
         if !self.function.pure && self.begun.swap(process.serial(), Ordering::Relaxed) != process.serial() {
             process.tell(&Request::Start { key: self.key, session: &self.session })?;
         }
-        process.show(input, (self.key, &self.session), self.function.timeout)
+        process.show(picture, (self.key, &self.session), self.function.timeout)
     }
 
     /// What the function says about the whole session; `None` if nothing.
@@ -185,7 +190,11 @@ pub(super) struct Ask(pub(super) Arc<Seat>);
 
 impl Extract for Ask {
     fn extract(&self, input: &Input<'_>) -> Result<Features, String> {
-        self.0.ask(input).map(Features::Json)
+        self.0.ask(input, None).map(Features::Json)
+    }
+
+    fn extract_from(&self, input: &Input<'_>, drawn: &Features) -> Result<Features, String> {
+        self.0.ask(input, Some(drawn.json()?)).map(Features::Json)
     }
 }
 

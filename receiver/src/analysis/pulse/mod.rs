@@ -16,7 +16,7 @@ use self::{
     estimate::{Estimator, Reading},
     trace::Trace,
 };
-use super::{Cost, Extract, Features, Fold, Input, Parameters, Row, cadence::Cadence, rounded};
+use super::{Build, Cost, Extract, Features, Fold, Input, Parameters, Row, cadence::Cadence, rounded};
 
 mod estimate;
 mod pos;
@@ -35,7 +35,7 @@ pub(super) const ROW: Row = Row {
         ("waveform", "false", "whether the last five seconds of the pulse signal are told, true or false"),
     ],
     cost: Cost::Light,
-    build,
+    build: Build::Pictures(build),
 };
 
 fn build(parameters: &Parameters) -> Result<super::Halves, String> {

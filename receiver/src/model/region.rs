@@ -1,0 +1,164 @@
+//! A turned rectangle of a picture, and what a network sees of it.
+
+use super::view::View;
+
+/// A rectangle whose upper side may point anywhere, in pixels of the picture; it may reach outside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Region {
+    /// Its centre.
+    pub(super) centre: [f32; 2],
+    /// Its width and height.
+    pub(super) size: [f32; 2],
+    /// How far it is turned, in radians, clockwise as seen: at π/2, what points right in the picture points up in it.
+    pub(super) angle: f32,
+}
+
+/// The order of the numbers of a crop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Three numbers a pixel (NHWC).
+    Packed,
+    /// A plane after the other (NCHW).
+    Planes,
+}
+
+impl Region {
+    /// The square of this side around the middle of a rectangle `[x, y, width, height]`.
+    pub(super) fn square([x, y, width, height]: [f32; 4], side: f32) -> Self {
+        Self { centre: [x + width / 2.0, y + height / 2.0], size: [side, side], angle: 0.0 }
+    }
+
+    /// The same, turned.
+    pub(super) fn turned(self, angle: f32) -> Self {
+        Self { angle, ..self }
+    }
+
+    /// Whether it can be looked at.
+    pub(super) fn is_usable(&self) -> bool {
+        let finite = self.centre.iter().chain(&self.size).all(|value| value.abs() < 1e6) && self.angle.is_finite();
+        finite && self.size.iter().all(|side| *side >= 1.0)
+    }
+
+    /// The point of the picture at `across` and `down`, from 0 to 1 inside.
+    pub(super) fn point(&self, across: f32, down: f32) -> [f32; 2] {
+        let (sin, cos) = self.angle.sin_cos();
+        let (u, v) = ((across - 0.5) * self.size[0], (down - 0.5) * self.size[1]);
+        [self.centre[0] + u * cos - v * sin, self.centre[1] + u * sin + v * cos]
+    }
+
+    /// What lies in it, as `width` by `height` pixels between four of the picture each, in samples of 0 to 255 less
+    /// `mean` and divided by `deviation`, a value a colour, at the end of `numbers`. What lies outside of the picture is
+    /// black.
+    pub(super) fn sample(
+        &self,
+        view: &View<'_>,
+        (width, height, layout): (usize, usize, Layout),
+        (mean, deviation): ([f32; 3], [f32; 3]),
+        numbers: &mut Vec<f32>,
+    ) {
+        let factor = deviation.map(|deviation| 1.0 / deviation);
+        let (pixel, channel) = match layout {
+            Layout::Packed => (3, 1),
+            Layout::Planes => (1, width * height),
+        };
+        let begin = numbers.len();
+        numbers.resize(begin + 3 * width * height, 0.0);
+        let numbers = &mut numbers[begin..];
+        // The middle of the first pixel, and the steps to those right of it and below it.
+        let corner = self.point(0.5 / width as f32, 0.5 / height as f32);
+        let right = self.point(1.5 / width as f32, 0.5 / height as f32);
+        let below = self.point(0.5 / width as f32, 1.5 / height as f32);
+        let [right, below] = [right, below].map(|point| [point[0] - corner[0], point[1] - corner[1]]);
+        for row in 0..height {
+            for column in 0..width {
+                let (across, down) = (column as f32, row as f32);
+                // Samples lie in the middle of their pixels.
+                let x = corner[0] + across * right[0] + down * below[0] - 0.5;
+                let y = corner[1] + across * right[1] + down * below[1] - 0.5;
+                let colour = between(view, x, y);
+                for (index, sample) in colour.into_iter().enumerate() {
+                    let place = (row * width + column) * pixel + index * channel;
+                    numbers[place] = (sample - mean[index]) * factor[index];
+                }
+            }
+        }
+    }
+}
+
+/// The colour between the four samples around a point.
+fn between(view: &View<'_>, x: f32, y: f32) -> [f32; 3] {
+    let (left, top) = (x.floor(), y.floor());
+    let (across, down) = (x - left, y - top);
+    let (width, height) = (view.width() as usize, view.height() as usize);
+    let weights = [(1.0 - across) * (1.0 - down), across * (1.0 - down), (1.0 - across) * down, across * down];
+    let inside = left >= 0.0 && top >= 0.0 && left + 1.0 < width as f32 && top + 1.0 < height as f32;
+    let samples = view.samples();
+    if inside {
+        let at = 3 * (top as usize * width + left as usize);
+        let (upper, lower) = (&samples[at..at + 6], &samples[at + 3 * width..at + 3 * width + 6]);
+        return [0, 1, 2].map(|index| {
+            f32::from(upper[index]) * weights[0]
+                + f32::from(upper[index + 3]) * weights[1]
+                + f32::from(lower[index]) * weights[2]
+                + f32::from(lower[index + 3]) * weights[3]
+        });
+    }
+    let mut colour = [0.0; 3];
+    for (corner, weight) in [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]].into_iter().zip(weights) {
+        let [x, y] = [left + corner[0], top + corner[1]];
+        if x >= 0.0 && y >= 0.0 && x < width as f32 && y < height as f32 {
+            let at = 3 * (y as usize * width + x as usize);
+            for (sum, sample) in colour.iter_mut().zip(&samples[at..at + 3]) {
+                *sum += f32::from(*sample) * weight;
+            }
+        }
+    }
+    colour
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f32::consts::FRAC_PI_2;
+
+    use super::*;
+
+    const RAW: ([f32; 3], [f32; 3]) = ([0.0; 3], [1.0; 3]);
+
+    /// 4x2 pixels whose first colour tells where they are: the column and ten times the row.
+    fn view() -> Vec<u8> {
+        (0..8).flat_map(|index| [index % 4 + 10 * (index / 4), 0, 255]).collect()
+    }
+
+    fn first_colour(region: Region, width: usize, height: usize) -> Vec<f32> {
+        let (samples, mut numbers) = (view(), Vec::new());
+        region.sample(&View::of(4, 2, &samples), (width, height, Layout::Planes), RAW, &mut numbers);
+        numbers[..width * height].iter().map(|number| number.round()).collect()
+    }
+
+    #[test]
+    fn an_upright_region_of_the_picture_is_the_picture() {
+        let region = Region { centre: [2.0, 1.0], size: [4.0, 2.0], angle: 0.0 };
+        assert_eq!(first_colour(region, 4, 2), [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0]);
+    }
+
+    #[test]
+    fn turned_by_a_quarter_what_points_right_points_up() {
+        let region = Region { centre: [2.0, 1.0], size: [2.0, 4.0], angle: FRAC_PI_2 };
+        assert_eq!(first_colour(region, 2, 4), [3.0, 13.0, 2.0, 12.0, 1.0, 11.0, 0.0, 10.0]);
+    }
+
+    #[test]
+    fn what_lies_outside_is_black() {
+        let region = Region { centre: [100.0, -100.0], size: [4.0, 2.0], angle: 1.0 };
+        assert_eq!(first_colour(region, 4, 2), [0.0; 8]);
+    }
+
+    #[test]
+    fn numbers_are_normalised_in_either_layout() {
+        let (samples, mut numbers) = (view(), Vec::new());
+        let region = Region { centre: [2.0, 1.0], size: [4.0, 2.0], angle: 0.0 };
+        let packed = (4, 2, Layout::Packed);
+        region.sample(&View::of(4, 2, &samples), packed, ([0.0, 0.0, 55.0], [1.0, 1.0, 2.0]), &mut numbers);
+        assert_eq!(numbers[..6], [0.0, 0.0, 100.0, 1.0, 0.0, 100.0]);
+    }
+}
