@@ -2,6 +2,7 @@
 # Installs what building needs and is not there yet; says what and why. Does nothing where all is there.
 #
 #     scripts/setup.sh            what `cargo build --release` needs
+#     scripts/setup.sh models     and ONNX Runtime, for analyzers with a model
 #     scripts/setup.sh tests      and what scripts/test.sh needs
 #     scripts/setup.sh peers      and the foreign WebRTC programs of tests/interop.rs (Debian, Ubuntu)
 #
@@ -14,6 +15,8 @@ setup_rust=1.92 # rust-version in Cargo.toml
 setup_peers_python=(aiortc==1.16.0 aioice==0.13.0 aiohttp==3.14.5 av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93)
 # What analyzers in Python see pictures with.
 setup_numpy=numpy==2.4.6
+# What runs models; its wheel holds the library.
+setup_onnxruntime=onnxruntime==1.31.1
 setup_peers_node=playwright-core@1.65.1
 
 setup_has() { command -v "$1" > /dev/null 2>&1; }
@@ -37,10 +40,11 @@ setup_missing_linux() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo 'ca-certificates HTTPS, for crates'
     setup_has git || echo 'git tells what a build left behind'
     [ "$1" != build ] || return 0
+    setup_has python3 || echo 'python3 analyzers in Python, and the way to ONNX Runtime'
+    python3 -c 'import ensurepip, venv' 2> /dev/null || echo 'python3-venv a folder of its own for what comes from PyPI'
+    [ "$1" != models ] || return 0
     setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
     setup_has shellcheck || echo 'shellcheck checks these scripts'
-    setup_has python3 || echo 'python3 runs the benchmark, and analyzers in Python'
-    python3 -c 'import ensurepip, venv' 2> /dev/null || echo 'python3-venv a folder of its own for numpy'
     setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
     setup_has turnserver || echo 'coturn relays media in tests, which start it themselves; its service may stay off'
     [ "$1" != peers ] || setup_missing_peers
@@ -70,7 +74,7 @@ setup_missing_peers() {
 
 setup_missing_macos() {
     setup_has nasm || echo 'nasm assembly of the codecs: without it they run three times slower'
-    if [ "$1" != build ]; then
+    if [ "$1" != build ] && [ "$1" != models ]; then
         setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
         setup_has shellcheck || echo 'shellcheck checks these scripts'
         setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
@@ -164,21 +168,42 @@ setup_peers() {
     echo "$wanted" > "$folder/complete"
 }
 
+# setup_folder NAME WANTED: whether the folder NAME in the target folder holds just WANTED already; if not, it is emptied.
+setup_folder() {
+    setup_place=${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/$1
+    [ "$(cat "$setup_place/complete" 2> /dev/null)" != "$2" ] || return 0
+    rm -rf "$setup_place" && mkdir -p "$setup_place" || setup_die "cannot make $setup_place" || return 2
+    return 1
+}
+
 # An interpreter with numpy for tests of analyzers in Python, in the target folder.
 setup_python() {
-    local folder
-    folder=${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/python
-    [ "$(cat "$folder/complete" 2> /dev/null)" != "$setup_numpy" ] || return 0
-    setup_say "installing $setup_numpy in $folder: analyzers in Python are tested with it"
-    rm -rf "$folder" && mkdir -p "$folder" || return
-    python3 -m venv "$folder/venv" >&2 && "$folder/venv/bin/pip" install --quiet "$setup_numpy" >&2 ||
-        setup_die "pip could not install $setup_numpy; see above" || return
-    echo "$setup_numpy" > "$folder/complete"
+    local wanted="$setup_numpy $setup_onnxruntime"
+    setup_folder python "$wanted" && return
+    setup_say "installing $wanted in $setup_place: analyzers in Python are tested with it, and models compared with it"
+    python3 -m venv "$setup_place/venv" >&2 &&
+        "$setup_place/venv/bin/pip" install --quiet "$setup_numpy" "$setup_onnxruntime" >&2 ||
+        setup_die "pip could not install $wanted; see above" || return
+    echo "$wanted" > "$setup_place/complete"
+}
+
+# The library that runs models, in the target folder: made once, and anew when the version changes.
+setup_models() {
+    setup_folder onnxruntime "$setup_onnxruntime" && return
+    setup_say "fetching $setup_onnxruntime from PyPI to $setup_place: analyzers with a model run in it"
+    python3 -m venv "$setup_place/venv" >&2 &&
+        "$setup_place/venv/bin/pip" download --quiet --no-deps --only-binary :all: --dest "$setup_place" "$setup_onnxruntime" >&2 &&
+        python3 -m zipfile -e "$setup_place"/onnxruntime-*.whl "$setup_place/wheel" &&
+        mv "$setup_place"/wheel/onnxruntime/capi/libonnxruntime.* "$setup_place/" ||
+        setup_die "there is no $setup_onnxruntime for this system; see above" || return
+    rm -rf "$setup_place"/{venv,wheel} "$setup_place"/*.whl
+    echo "$setup_onnxruntime" > "$setup_place/complete"
 }
 
 setup() {
     setup_system "$1" && setup_cargo || return
-    [ "$1" = build ] || { setup_cargo_tests && setup_python; } || return
+    [ "$1" = build ] || setup_models || return
+    case $1 in tests | peers) setup_cargo_tests && setup_python || return ;; esac
     [ "$1" != peers ] || setup_peers
 }
 

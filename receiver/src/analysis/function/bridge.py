@@ -6,6 +6,7 @@ picture lies that a question is about.
 
 import importlib
 import importlib.util
+import inspect
 import json
 import mmap
 import os
@@ -119,6 +120,19 @@ class Analyzer:
         # For functions that are declared pure: what is costly to make, once a process.
         self.own = {}
         self.complaints = 0
+        self.start_hook, self.finish_hook = self.hook("start"), self.hook("finish")
+
+    def hook(self, name):
+        """The module's function of this name, if it is meant for us: it takes one meta."""
+        hook = getattr(self.module, name, None)
+        if not callable(hook) or hook is self.function:
+            return None
+        try:
+            inspect.signature(hook).bind(None)
+        except (TypeError, ValueError):
+            print(f"{name} is not called: {name}(meta) takes one argument, this one others", file=sys.stderr, flush=True)
+            return None
+        return hook
 
     def picture(self, width, height):
         """The picture in the memory; it is another one with the next question."""
@@ -132,10 +146,9 @@ class Analyzer:
         """A session's state begins."""
         meta = Meta(session, {}, self.parameters)
         self.sessions[key] = meta, None
-        hook = getattr(self.module, "start", None)
-        if callable(hook) and hook is not self.function:
+        if self.start_hook:
             try:
-                hook(meta)
+                self.start_hook(meta)
             except Exception as error:
                 self.sessions[key] = meta, f"start: {self.explained(error)}"
 
@@ -151,10 +164,9 @@ class Analyzer:
     def finish(self, key):
         """What the module says about a whole session."""
         begun, _ = self.sessions.get(key, (None, None))
-        hook = getattr(self.module, "finish", None)
-        if begun is None or not callable(hook) or hook is self.function:
+        if begun is None or not self.finish_hook:
             return {"result": None}
-        return self.called(hook, begun)
+        return self.called(self.finish_hook, begun)
 
     def forget(self, key):
         """A session's state ends."""
