@@ -11,6 +11,7 @@ pub mod http;
 pub mod lines;
 pub mod link;
 pub mod metrics;
+pub mod models;
 pub mod offer;
 pub mod peers;
 pub mod program;

@@ -87,8 +87,8 @@ enum Task {
 
 /// What looks at pictures.
 enum Looker {
-    Detector(Detector),
-    Poser(Poser),
+    Detector(Box<Detector>),
+    Poser(Box<Poser>),
 }
 
 /// One picture and what is known of it.
@@ -144,8 +144,8 @@ impl Looker {
     fn load(options: &Options, parameters: &Parameters) -> Result<(Self, Option<String>), String> {
         let runtime = Runtime::load(options.onnxruntime.as_deref())?;
         let looker = match options.task {
-            Task::Detect => Self::Detector(Detector::load(&runtime, parameters)?),
-            Task::Pose => Self::Poser(Poser::load(&runtime, parameters)?),
+            Task::Detect => Self::Detector(Box::new(Detector::load(&runtime, parameters)?)),
+            Task::Pose => Self::Poser(Box::new(Poser::load(&runtime, parameters)?)),
         };
         Ok((looker, runtime.warning()))
     }

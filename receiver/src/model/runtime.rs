@@ -151,7 +151,8 @@ fn beside_this_program() -> Option<PathBuf> {
 /// The first line of what ONNX Runtime says, which goes on with places in its source.
 fn sentence(error: &ort::Error) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().chars().take(300).collect()
+    let line: String = text.lines().next().unwrap_or_default().chars().take(300).collect();
+    if text.contains("bad_alloc") { format!("{line}; memory= grants more") } else { line }
 }
 
 /// The licence that a model names, if that is an AGPL.

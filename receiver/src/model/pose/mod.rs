@@ -32,7 +32,7 @@ pub(super) struct Poser {
     /// Seconds between two looks for further people.
     look: f64,
     sessions: BTreeMap<u64, Followed>,
-    numbers: Vec<f32>,
+    eye: Eye,
 }
 
 /// The bodies of a session.
@@ -89,6 +89,35 @@ struct Canvas {
     mean: [f32; 3],
     /// What the rest is divided by.
     deviation: [f32; 3],
+}
+
+/// What shows a network parts of pictures. Keeps its memory from picture to picture.
+struct Eye {
+    canvas: Canvas,
+    numbers: Vec<f32>,
+}
+
+impl Eye {
+    /// Shows a network what lies in some regions; of its outputs those `wanted` are computed.
+    fn show<'a>(
+        &mut self,
+        network: &'a mut Network,
+        view: &View<'_>,
+        regions: &[Region],
+        wanted: &[&str],
+    ) -> Result<Outputs<'a>, String> {
+        let Canvas { width, height, layout, mean, deviation } = self.canvas;
+        let (count, [rows, columns]) = (regions.len() as i64, [height as i64, width as i64]);
+        let shape = match layout {
+            Layout::Packed => [count, rows, columns, 3],
+            Layout::Planes => [count, 3, rows, columns],
+        };
+        self.numbers.clear();
+        for region in regions {
+            region.sample(view, (width, height, layout), (mean, deviation), &mut self.numbers);
+        }
+        network.run(&shape, &self.numbers, wanted)
+    }
 }
 
 /// Where somebody may be, `[x, y, width, height]` in pixels.
@@ -173,7 +202,7 @@ impl Poser {
             follow: parameters.flag("follow", true)?,
             look: parameters.number("look", 0.5, 0.0..=60.0)?,
             sessions: BTreeMap::new(),
-            numbers: Vec::new(),
+            eye: Eye { canvas: skeleton.canvas(), numbers: Vec::new() },
             network,
             skeleton,
         };
@@ -265,7 +294,7 @@ impl Poser {
     fn judge(&mut self, view: &View<'_>, region: &Region) -> Result<(f32, Body), String> {
         let mut wanted = self.skeleton.outputs();
         wanted.extend(self.skeleton.evidence());
-        let outputs = run(&mut self.network, self.skeleton.canvas(), view, &[*region], &mut self.numbers, &wanted)?;
+        let outputs = self.eye.show(&mut self.network, view, &[*region], &wanted)?;
         Ok((self.skeleton.clarity(&outputs)?, self.skeleton.decode(&outputs, 0, region)?))
     }
 
@@ -276,35 +305,13 @@ impl Poser {
         let mut bodies = Vec::with_capacity(usable.len());
         for regions in usable.chunks(at_once) {
             let wanted = self.skeleton.outputs();
-            let outputs = run(&mut self.network, self.skeleton.canvas(), view, regions, &mut self.numbers, &wanted)?;
+            let outputs = self.eye.show(&mut self.network, view, regions, &wanted)?;
             for (index, region) in regions.iter().enumerate() {
                 bodies.push(self.skeleton.decode(&outputs, index, region)?);
             }
         }
         Ok(bodies)
     }
-}
-
-/// Shows a network what lies in some regions.
-fn run<'a>(
-    network: &'a mut Network,
-    canvas: Canvas,
-    view: &View<'_>,
-    regions: &[Region],
-    numbers: &mut Vec<f32>,
-    wanted: &[&str],
-) -> Result<Outputs<'a>, String> {
-    let Canvas { width, height, layout, mean, deviation } = canvas;
-    let (count, [rows, columns]) = (regions.len() as i64, [height as i64, width as i64]);
-    let shape = match layout {
-        Layout::Packed => [count, rows, columns, 3],
-        Layout::Planes => [count, 3, rows, columns],
-    };
-    numbers.clear();
-    for region in regions {
-        region.sample(view, (width, height, layout), (mean, deviation), numbers);
-    }
-    network.run(&shape, numbers, wanted)
 }
 
 /// The boxes of the persons that another analyzer found, the surest first.

@@ -1,0 +1,307 @@
+//! Analyzers with a model: objects and body points, and what becomes of files that are no models.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets something else has failed")]
+
+use std::path::Path;
+
+use cv_tests::{
+    Receiver, Sender, clips, lines,
+    models::{self, Made, model},
+    program::{LIMIT, Program},
+    python::{self, Script},
+};
+use serde_json::{Value, json};
+
+const PATTERN: [&str; 8] = ["--pattern", "bars:size=320x240", "--frames", "20", "--session", "made", "--pace", "max"];
+
+fn receiver(list: &str, more: &[&str]) -> Receiver {
+    let (runtime, python) = (models::runtime(), python::interpreter());
+    let own = ["--onnxruntime", runtime.to_str().unwrap(), "--python", python.to_str().unwrap(), "--analyze", list];
+    Receiver::start(&[&own, more].concat())
+}
+
+/// What stands under `name` in the results, frame after frame.
+fn findings(lines: &[String], name: &str) -> Vec<Value> {
+    lines::of_type(lines, "result").into_iter().map(|line| line["analysis"][name].clone()).collect()
+}
+
+/// What is said of a clip by what `list` says.
+fn run(list: &str, clip: &Path, more: &[&str]) -> Vec<String> {
+    let receiver = receiver(list, &[]);
+    let arguments = [&["--file", clip.to_str().unwrap(), "--pace", "max", "--session", "clip"], more].concat();
+    Sender::run(&receiver.url(), &arguments).expect(0).lines
+}
+
+/// Why a receiver does not start with this list.
+fn refusal(list: &str) -> String {
+    let (runtime, python) = (models::runtime(), python::interpreter());
+    let own = ["--onnxruntime", runtime.to_str().unwrap(), "--python", python.to_str().unwrap()];
+    let mut command = Receiver::command(&[&own[..], &["--analyze", list]].concat());
+    command.env_remove("ORT_DYLIB_PATH");
+    let program = Program::start(command);
+    assert_eq!(program.wait(LIMIT), Some(1), "{list}");
+    program.stderr()
+}
+
+fn detect(model: &Path) -> String {
+    format!("detect:model={}", model.display())
+}
+
+/// Numbers of each of the objects that were found.
+fn counts(findings: &[Value]) -> Vec<usize> {
+    findings.iter().map(|finding| finding["objects"].as_array().unwrap().len()).collect()
+}
+
+#[test]
+fn persons_are_found_by_yolox() {
+    let (Some(clip), Some(yolox)) = (clips::clip("people_two_walk_corridor.mp4"), model("yolox_nano_416.onnx")) else {
+        return;
+    };
+    let found =
+        findings(&run(&format!("{},only=person,threshold=0.4", detect(&yolox)), &clip, &["--crop", "1"]), "detect");
+    assert_eq!(counts(&found), [2; 35]);
+    for object in found.iter().flat_map(|finding| finding["objects"].as_array().unwrap()) {
+        assert_eq!(object["label"], "person");
+        assert!(object["score"].as_f64().unwrap() > 0.5, "{object}");
+    }
+}
+
+#[test]
+fn faces_are_found_by_yunet_and_by_ultraface() {
+    let Some(clip) = clips::clip("faces_three_walk_in.mp4") else { return };
+    // The third person comes into the picture from the side; UltraFace is not sure of her at first.
+    for (name, points, least) in
+        [("yunet_n_320.onnx", 5, 41), ("yunet_n_dynamic.onnx", 5, 41), ("ultraface_rfb_320.onnx", 0, 27)]
+    {
+        let Some(file) = model(name) else { continue };
+        let found = findings(&run(&detect(&file), &clip, &["--crop", "1"]), "detect");
+        let three = counts(&found).into_iter().filter(|count| *count == 3).count();
+        assert!(three >= least, "{name}: {:?}", counts(&found));
+        for face in found.iter().flat_map(|finding| finding["objects"].as_array().unwrap()) {
+            assert_eq!(face["label"], "face");
+            assert_eq!(face["points"].as_array().map_or(0, Vec::len), points, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_body_is_followed_whether_it_stands_or_lies() {
+    let (Some(pose), Some(yolox)) = (model("pose_landmark_lite.onnx"), model("yolox_nano_416.onnx")) else { return };
+    let list = format!("pose:model={},detector={}", pose.display(), yolox.display());
+    for (name, is_upright) in [("squat_front_5reps.mp4", true), ("pushup_side_29reps.mp4", false)] {
+        let Some(clip) = clips::clip(name) else { continue };
+        let lines = run(&list, &clip, &["--frames", "60"]);
+        for (frame, finding) in findings(&lines, "pose").iter().enumerate() {
+            let [person] = finding["people"].as_array().unwrap().as_slice() else {
+                panic!("{name} {frame}: {finding}")
+            };
+            let point =
+                |index: usize| person["points"][index].as_array().unwrap()[..2].iter().map(|x| x.as_f64().unwrap());
+            let [nose, ankle] = [0, 15].map(|index| point(index).collect::<Vec<_>>());
+            let (across, down) = ((nose[0] - ankle[0]).abs(), ankle[1] - nose[1]);
+            assert_eq!(down > across, is_upright, "{name} {frame}: nose at {nose:?}, ankle at {ankle:?}");
+            assert_eq!(person["native"]["points"].as_array().unwrap().len(), 33);
+        }
+    }
+}
+
+#[test]
+fn several_processes_and_threads_say_what_one_says() {
+    let (Some(clip), Some(yolox)) = (clips::clip("people_two_walk_corridor.mp4"), model("yolox_nano_416.onnx")) else {
+        return;
+    };
+    let one = run(&detect(&yolox), &clip, &[]);
+    let several = run(&format!("{},processes=3", detect(&yolox)), &clip, &[]);
+    assert_eq!(lines::without_clock(&one), lines::without_clock(&several));
+}
+
+#[test]
+fn sessions_choose_among_the_models_that_the_operator_defined() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = movenet(folder.path());
+    let define = format!("body=pose:model={}", file.display());
+    let receiver = receiver("stats", &["--define", &define]);
+    let named = format!("pose:model={}", file.display());
+    let refused = Sender::run(&receiver.url(), &[&PATTERN[..], &["--analyze", &named]].concat()).expect(1);
+    assert!(refused.stderr.contains("only the operator may name files"), "{}", refused.stderr);
+    let sent = Sender::run(&receiver.url(), &[&PATTERN[..], &["--analyze", "body"]].concat()).expect(0);
+    assert_eq!(findings(&sent.lines, "body").len(), 20);
+}
+
+/// A model of MoveNet's form that sees every point at one place, a quarter from the left and halfway down, and the
+/// nose at another.
+fn movenet(folder: &Path) -> std::path::PathBuf {
+    let mut points = [0.5, 0.25, 0.75].repeat(17);
+    points[..3].copy_from_slice(&[0.125, 0.75, 0.5]);
+    Made::new().input(("image", &[1, 64, 64, 3])).output(("points", &[1, 1, 17, 3]), &points).write(folder, "net.onnx")
+}
+
+#[test]
+fn points_of_movenet_lie_in_the_picture_where_the_model_sees_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = format!("pose:model={},follow=false", movenet(folder.path()).display());
+    let receiver = receiver(&list, &[]);
+    let sent = Sender::run(&receiver.url(), &PATTERN).expect(0);
+    // 224x168 pixels in the middle of a square.
+    for finding in findings(&sent.lines, "pose") {
+        let points = finding["people"][0]["points"].as_array().unwrap();
+        assert_eq!(points[0], json!([168.0, 0.0, 0.5]));
+        assert_eq!(points[1], json!([56.0, 84.0, 0.75]));
+        assert_eq!(finding["size"], json!([224, 168]));
+    }
+}
+
+#[test]
+fn points_of_rtmpose_lie_in_the_boxes_that_another_analyzer_found() {
+    let folder = tempfile::tempdir().unwrap();
+    // The peak of every axis lies in its middle.
+    let axis = |bins: usize| (0..17 * bins).map(|bin| f32::from(bin % bins == bins / 2) * 0.8).collect::<Vec<_>>();
+    let file = Made::new()
+        .input(("input", &[-1, 3, 64, 48]))
+        .output(("simcc_x", &[-1, 17, 96]), &axis(96))
+        .output(("simcc_y", &[-1, 17, 128]), &axis(128))
+        .write(folder.path(), "rtm.onnx");
+    let script = Script::new(
+        "
+def persons(frame, meta):
+    return {'objects': [{'label': 'dog', 'score': 1.0, 'box': [0, 0, 10, 10]},
+                        {'label': 'person', 'score': 0.9, 'box': [20, 40, 30, 60]},
+                        {'label': 'person', 'score': 0.8, 'box': [120, 40, 30, 60]}]}
+def told(frame, meta):
+    return {'people': len(meta.given['people'])}
+",
+    );
+    let (persons, told) = (script.function("persons"), script.function("told"));
+    let list = format!("{persons},pose:model={},from=persons,most=2,follow=false,{told},from=pose", file.display());
+    let receiver = receiver(&list, &[]);
+    let sent = Sender::run(&receiver.url(), &PATTERN).expect(0);
+    for finding in findings(&sent.lines, "pose") {
+        let people = finding["people"].as_array().unwrap();
+        let noses: Vec<_> = people.iter().map(|person| person["points"][0].clone()).collect();
+        assert_eq!(noses, [json!([35.0, 70.0, 0.8]), json!([135.0, 70.0, 0.8])]);
+    }
+    assert_eq!(findings(&sent.lines, "told"), vec![json!({"people": 2}); 20]);
+}
+
+#[test]
+fn a_list_that_builds_on_what_is_not_there_is_refused() {
+    let script = Script::new("def look(frame, meta):\n    return {}\n");
+    let list = format!("{},from=nobody", script.function("look"));
+    assert!(refusal(&list).contains("there is no nobody before it in the list"), "{}", refusal(&list));
+}
+
+#[test]
+fn what_is_no_model_is_refused_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let picture: models::Port<'_> = ("image", &[1, 3, 64, 64]);
+    let anything: models::Port<'_> = ("out", &[1, 7]);
+    let made = |name: &str, made: Made| made.write(folder.path(), name);
+    for (file, reason) in [
+        (folder.path().join("none.onnx"), "there is no file"),
+        (write("empty.onnx", b""), "cannot be used"),
+        (write("noise.onnx", &[0xff; 5000]), "cannot be used"),
+        (made("shape.onnx", Made::new().input(picture).output(anything, &[0.0; 7])), "no detector that is known"),
+        (
+            made("two.onnx", Made::new().input(picture).input(("more", &[1])).output(anything, &[0.0; 7])),
+            "has 2 inputs",
+        ),
+        (made("operator.onnx", Made::new().input(picture).node("Dream", "image", "out")), "Dream"),
+        (made("offsets.onnx", offsets()), "offsets, not boxes"),
+    ] {
+        let said = refusal(&detect(&file));
+        assert!(said.contains(reason), "{}: {said}", file.display());
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+/// UltraFace's names and shapes with numbers that are no boxes.
+fn offsets() -> Made {
+    let made = Made::new().input(("input", &[1, 3, 240, 320])).output(("scores", &[1, 4, 2]), &[0.5; 8]);
+    made.output(("boxes", &[1, 4, 4]), &[0.1, 0.2, -0.3, 0.4].repeat(4))
+}
+
+#[test]
+fn a_truncated_model_is_refused() {
+    let Some(file) = model("yunet_n_320.onnx") else { return };
+    let (folder, whole) = (tempfile::tempdir().unwrap(), std::fs::read(file).unwrap());
+    for share in [1, 3, 7, 9] {
+        let path = folder.path().join("cut.onnx");
+        std::fs::write(&path, &whole[..whole.len() * share / 10]).unwrap();
+        let said = refusal(&detect(&path));
+        assert!(said.contains("cut.onnx") && !said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn wrong_parameters_say_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = movenet(folder.path());
+    let file = file.display();
+    for (list, reason) in [
+        ("detect".to_owned(), "needs a model, as in detect:model=FILE.onnx"),
+        ("detect:threshold=0.5".to_owned(), "needs a model"),
+        (format!("pose:model={file},threshhold=0.5"), "has no parameter 'threshhold'; it takes model, kind"),
+        (format!("pose:model={file},threshold=7"), "threshold=7 is not a number from 0.01 to 1"),
+        (format!("pose:model={file},kind=blazepose"), "kind=blazepose takes [1, 256, 256, 3]"),
+        (format!("pose:model={file},kind=other"), "kind=other is none of blazepose, movenet, rtmpose"),
+        (format!("detect:model={file}"), "no detector that is known: it takes image [1, 64, 64, 3]"),
+        (format!("pose:model={file},memory=16"), "memory= grants more"),
+    ] {
+        let said = refusal(&list);
+        assert!(said.contains(reason), "{list}: {said}");
+    }
+}
+
+#[test]
+fn without_the_library_the_error_says_where_it_comes_from_and_all_else_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = format!("pose:model={}", movenet(folder.path()).display());
+    for (place, reason) in [("/nowhere/lib.so", "ONNX Runtime cannot be loaded"), ("/", "there is no libonnxruntime")] {
+        let program = Program::start(Receiver::command(&["--onnxruntime", place, "--analyze", &list]));
+        assert_eq!(program.wait(LIMIT), Some(1));
+        let said = program.stderr();
+        assert!(said.contains(reason), "{said}");
+    }
+    let receiver = Receiver::start(&["--onnxruntime", "/nowhere/lib.so"]);
+    Sender::run(&receiver.url(), &PATTERN).expect(0);
+}
+
+#[test]
+fn an_agpl_licence_in_a_model_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let points = [0.5; 51];
+    let made = Made::new().input(("image", &[1, 64, 64, 3])).output(("points", &[1, 1, 17, 3]), &points);
+    let file = made.metadata("license", "AGPL-3.0 (https://example.org)").write(folder.path(), "net.onnx");
+    let receiver = receiver(&format!("pose:model={}", file.display()), &[]);
+    let line = receiver.program.wait_for_stderr("a warning", |line| line.contains("AGPL-3.0"));
+    assert!(line.contains("WARN") && line.contains("net.onnx"), "{line}");
+}
+
+#[test]
+fn a_model_whose_process_is_killed_costs_a_picture_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = format!("pose:model={}", movenet(folder.path()).display());
+    let receiver = receiver(&list, &[]);
+    let arguments = ["--pattern", "bars:size=320x240", "--frames", "60", "--session", "killed"];
+    let sender = Sender::start(&receiver.url(), &arguments);
+    receiver.wait_for_frame("killed", 10);
+    let victim = children(receiver.program.id()).into_iter().next().unwrap();
+    assert!(std::process::Command::new("kill").args(["-9", &victim.to_string()]).status().unwrap().success());
+    let sent = sender.finish().expect(3);
+    assert_eq!(lines::accounted(&sent.lines), (0..60).collect::<Vec<_>>());
+    let results = lines::of_type(&sent.lines, "result");
+    let failed: Vec<_> = results.iter().filter(|line| !line["errors"].as_array().unwrap().is_empty()).collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0]["errors"][0]["message"].as_str().unwrap().contains("the process ended"), "{:?}", failed[0]);
+}
+
+/// The processes that a process has started.
+fn children(parent: u32) -> Vec<u32> {
+    let output = std::process::Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect()
+}
