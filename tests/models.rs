@@ -64,7 +64,7 @@ fn persons_are_found_by_yolox() {
     assert!(two >= 34, "{:?}", counts(&found));
     for object in found.iter().flat_map(|finding| finding["objects"].as_array().unwrap()) {
         assert_eq!(object["label"], "person");
-        assert!(object["score"].as_f64().unwrap() > 0.5, "{object}");
+        assert!(object["score"].as_f64().unwrap() >= 0.4, "{object}");
     }
 }
 

@@ -32,7 +32,7 @@ mod stats;
 
 pub use extraction::{Extracted, Extraction};
 pub use folding::Folding;
-pub use function::{DESCRIPTIONS as FUNCTIONS, Setup};
+pub use function::{DESCRIPTIONS as FUNCTIONS, Setup, answers};
 pub use luma::{Measures, measure};
 pub use parameters::Parameters;
 pub use plan::{Catalog, Plan, PlanError};

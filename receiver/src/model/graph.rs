@@ -15,9 +15,11 @@ mod field {
 }
 
 /// `model` without those inputs that have a value already; `None` if there are none, or this is no ONNX file.
-pub(super) fn without_weights_as_inputs(model: &[u8]) -> Option<Vec<u8>> {
+pub fn without_weights_as_inputs(model: &[u8]) -> Option<Vec<u8>> {
     let found = fields(model).find_map(|field| Some((field.message(field::MODEL_GRAPH)?, field.place)));
     let (graph, place) = found?;
+    // What is damaged stays as it is, so that ONNX Runtime may say so.
+    fields(graph).last().filter(|field| field.place.end == graph.len())?;
     let initializers = fields(graph).filter_map(|field| field.message(field::GRAPH_INITIALIZER));
     let weights: BTreeSet<&[u8]> = initializers.filter_map(|tensor| first(tensor, field::TENSOR_NAME)).collect();
     let is_weight = |field: &Field<'_>| {

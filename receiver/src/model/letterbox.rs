@@ -96,6 +96,7 @@ impl Letterbox {
             self.numbers.resize(3 * stride * rows, (f32::from(rest) - mean) / deviation);
             self.filled = (width, height);
         }
+        let factor = 1.0 / deviation;
         let pixels = width as usize * height as usize;
         self.planes.resize(3 * pixels, 0);
         let (first, rest) = self.planes.split_at_mut(pixels);
@@ -105,7 +106,7 @@ impl Letterbox {
             let samples = plane.chunks_exact(width as usize);
             for (samples, numbers) in samples.zip(numbers.chunks_exact_mut(stride)) {
                 for (number, sample) in numbers.iter_mut().zip(samples) {
-                    *number = (f32::from(*sample) - mean) / deviation;
+                    *number = (f32::from(*sample) - mean) * factor;
                 }
             }
         }

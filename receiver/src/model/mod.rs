@@ -19,6 +19,8 @@ use self::{
 };
 use crate::analysis::Parameters;
 
+pub use self::graph::without_weights_as_inputs;
+
 mod channel;
 mod detector;
 mod graph;

@@ -57,10 +57,6 @@ impl Region {
         numbers: &mut Vec<f32>,
     ) {
         let factor = deviation.map(|deviation| 1.0 / deviation);
-        let (pixel, channel) = match layout {
-            Layout::Packed => (3, 1),
-            Layout::Planes => (1, width * height),
-        };
         let begin = numbers.len();
         numbers.resize(begin + 3 * width * height, 0.0);
         let numbers = &mut numbers[begin..];
@@ -70,14 +66,16 @@ impl Region {
         let below = self.point(0.5 / width as f32, 1.5 / height as f32);
         let [right, below] = [right, below].map(|point| [point[0] - corner[0], point[1] - corner[1]]);
         for row in 0..height {
+            // Samples lie in the middle of their pixels.
+            let [x, y] = [0, 1].map(|axis| corner[axis] + row as f32 * below[axis] - 0.5);
             for column in 0..width {
-                let (across, down) = (column as f32, row as f32);
-                // Samples lie in the middle of their pixels.
-                let x = corner[0] + across * right[0] + down * below[0] - 0.5;
-                let y = corner[1] + across * right[1] + down * below[1] - 0.5;
-                let colour = between(view, x, y);
+                let colour = between(view, x + column as f32 * right[0], y + column as f32 * right[1]);
+                let pixel = row * width + column;
                 for (index, sample) in colour.into_iter().enumerate() {
-                    let place = (row * width + column) * pixel + index * channel;
+                    let place = match layout {
+                        Layout::Packed => 3 * pixel + index,
+                        Layout::Planes => width * height * index + pixel,
+                    };
                     numbers[place] = (sample - mean[index]) * factor[index];
                 }
             }
@@ -86,29 +84,37 @@ impl Region {
 }
 
 /// The colour between the four samples around a point.
+#[inline(always)]
 fn between(view: &View<'_>, x: f32, y: f32) -> [f32; 3] {
+    let (width, height) = (view.width() as usize, view.height() as usize);
+    // What is not negative is cut to whole numbers in an instruction; rounding down is a call on some processors.
+    let (column, row) = (x as i32 as usize, y as i32 as usize);
+    if !(x >= 0.0 && y >= 0.0 && column + 1 < width && row + 1 < height) {
+        return at_the_edge(view, x, y);
+    }
+    let (across, down) = (x - column as i32 as f32, y - row as i32 as f32);
+    let at = 3 * (row * width + column);
+    let (upper, lower) = (&view.samples()[at..at + 6], &view.samples()[at + 3 * width..at + 3 * width + 6]);
+    [0, 1, 2].map(|index| {
+        let [left, right] = [f32::from(upper[index]), f32::from(upper[index + 3])];
+        let above = left + (right - left) * across;
+        let [left, right] = [f32::from(lower[index]), f32::from(lower[index + 3])];
+        above + (left + (right - left) * across - above) * down
+    })
+}
+
+/// The same where some of the four samples lie outside and are black.
+#[cold]
+fn at_the_edge(view: &View<'_>, x: f32, y: f32) -> [f32; 3] {
     let (left, top) = (x.floor(), y.floor());
     let (across, down) = (x - left, y - top);
-    let (width, height) = (view.width() as usize, view.height() as usize);
     let weights = [(1.0 - across) * (1.0 - down), across * (1.0 - down), (1.0 - across) * down, across * down];
-    let inside = left >= 0.0 && top >= 0.0 && left + 1.0 < width as f32 && top + 1.0 < height as f32;
-    let samples = view.samples();
-    if inside {
-        let at = 3 * (top as usize * width + left as usize);
-        let (upper, lower) = (&samples[at..at + 6], &samples[at + 3 * width..at + 3 * width + 6]);
-        return [0, 1, 2].map(|index| {
-            f32::from(upper[index]) * weights[0]
-                + f32::from(upper[index + 3]) * weights[1]
-                + f32::from(lower[index]) * weights[2]
-                + f32::from(lower[index + 3]) * weights[3]
-        });
-    }
     let mut colour = [0.0; 3];
     for (corner, weight) in [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]].into_iter().zip(weights) {
         let [x, y] = [left + corner[0], top + corner[1]];
-        if x >= 0.0 && y >= 0.0 && x < width as f32 && y < height as f32 {
-            let at = 3 * (y as usize * width + x as usize);
-            for (sum, sample) in colour.iter_mut().zip(&samples[at..at + 3]) {
+        if x >= 0.0 && y >= 0.0 && x < view.width() as f32 && y < view.height() as f32 {
+            let at = 3 * (y as usize * view.width() as usize + x as usize);
+            for (sum, sample) in colour.iter_mut().zip(&view.samples()[at..at + 3]) {
                 *sum += f32::from(*sample) * weight;
             }
         }

@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
+pub use self::conversation::answers;
 use self::{
     launch::{Kind, Launch},
     memory::Format,
@@ -17,6 +18,7 @@ use self::{
 use super::{Gives, Halves, Input, Parameters};
 use crate::model;
 
+mod conversation;
 mod launch;
 mod memory;
 mod message;

@@ -1,9 +1,7 @@
-//! One running process and the conversation with it.
+//! One running process.
 
 use std::{
-    fmt, io,
-    io::{BufRead, BufReader, Write},
-    net::Shutdown,
+    io,
     os::unix::net::UnixStream,
     process::Child,
     sync::atomic::{AtomicU64, Ordering},
@@ -15,13 +13,12 @@ use serde_json::Value;
 
 use super::{
     Input,
+    conversation::{Broken, Conversation},
     launch::Launch,
     memory::{CAPACITY, Memory},
     message::{Reply, Request, VERSION},
 };
 
-/// The longest answer.
-const MAX_ANSWER: usize = 4 << 20;
 /// How long a process may take to end once its socket is closed.
 const END_LIMIT: Duration = Duration::from_millis(500);
 /// Answers between two looks at the memory that a process holds.
@@ -30,34 +27,12 @@ const LOOK_EVERY: u32 = 64;
 /// A process that has said that it is ready. Dropping it ends it.
 pub(super) struct Process {
     child: Child,
-    socket: BufReader<UnixStream>,
+    conversation: Conversation,
     memory: Memory,
     serial: u64,
     /// When its code had been changed last as it was loaded.
     code: Option<SystemTime>,
     answers: u32,
-    line: Vec<u8>,
-}
-
-/// Why a process is of no use any more.
-#[derive(Debug)]
-pub(super) enum Broken {
-    /// It ended.
-    Ended(String),
-    /// It did not answer in time.
-    Silent(Duration),
-    /// It said something that is no answer.
-    Nonsense(String),
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ended(how) => write!(f, "the process ended ({how})"),
-            Self::Silent(limit) => write!(f, "no answer within {} s", limit.as_secs_f64()),
-            Self::Nonsense(what) => write!(f, "the process did not answer as agreed: {what}"),
-        }
-    }
 }
 
 impl Process {
@@ -73,12 +48,11 @@ impl Process {
         let child = launch.kind.spawn(theirs, file)?;
         let mut process = Self {
             child,
-            socket: BufReader::new(socket),
+            conversation: Conversation::new(socket),
             memory,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
             code,
             answers: 0,
-            line: Vec::new(),
         };
         let (format, parameters) = (launch.format.name(), &launch.parameters);
         let hello = Request::Hello { v: VERSION, format, memory: CAPACITY, parameters };
@@ -131,70 +105,27 @@ impl Process {
 
     /// Asks and waits for the answer.
     pub(super) fn ask(&mut self, request: &Request<'_>, limit: Duration) -> Result<Reply, Broken> {
-        self.tell(request)?;
-        self.hear(limit)?;
-        // Serde would take an array for a struct, too.
-        if !self.line.trim_ascii_start().starts_with(b"{") {
-            return Err(Broken::Nonsense("the line is no JSON object".into()));
-        }
-        serde_json::from_slice(&self.line).map_err(|error| Broken::Nonsense(error.to_string()))
+        let answer = self.conversation.tell(request).and_then(|()| self.conversation.hear(limit));
+        answer.map_err(|broken| self.explained(broken))
     }
 
     /// Says something that is not answered.
     pub(super) fn tell(&mut self, request: &Request<'_>) -> Result<(), Broken> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, request).map_err(|error| Broken::Nonsense(error.to_string()))?;
-        self.line.push(b'\n');
-        let sent = self.socket.get_mut().write_all(&self.line);
-        sent.map_err(|_broken_pipe| self.ended())
+        self.conversation.tell(request).map_err(|broken| self.explained(broken))
     }
 
-    /// Reads the next line.
-    fn hear(&mut self, limit: Duration) -> Result<(), Broken> {
-        let deadline = Instant::now() + limit;
-        self.line.clear();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Broken::Silent(limit));
-            }
-            self.socket.get_ref().set_read_timeout(Some(left)).map_err(|error| Broken::Ended(error.to_string()))?;
-            let (bytes, whole) = match self.socket.fill_buf() {
-                Ok([]) => return Err(self.ended()),
-                Ok(bytes) => match bytes.iter().position(|byte| *byte == b'\n') {
-                    Some(end) => (&bytes[..=end], true),
-                    None => (bytes, false),
-                },
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Err(Broken::Silent(limit));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_reset) => return Err(self.ended()),
-            };
-            self.line.extend_from_slice(bytes);
-            let taken = bytes.len();
-            self.socket.consume(taken);
-            if whole {
-                return Ok(());
-            }
-            if self.line.len() > MAX_ANSWER {
-                return Err(Broken::Nonsense(format!("a line of more than {} MB", MAX_ANSWER >> 20)));
-            }
-        }
-    }
-
-    /// How it ended, if it tells within the limit.
-    fn ended(&mut self) -> Broken {
-        match wait(&mut self.child) {
-            Some(how) => Broken::Ended(how),
-            None => Broken::Ended("it closed its socket".into()),
+    /// A conversation that is over, with how the process ended, if it tells within the limit.
+    fn explained(&mut self, broken: Broken) -> Broken {
+        match broken {
+            Broken::Ended(why) => Broken::Ended(wait(&mut self.child).unwrap_or(why)),
+            other => other,
         }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.socket.get_ref().shutdown(Shutdown::Both));
+        self.conversation.end();
         if wait(&mut self.child).is_none() {
             kill(&mut self.child);
         }

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use super::{
     Function,
+    conversation::Broken,
     message::{Reply, Request},
-    process::{Broken, Process},
+    process::Process,
 };
 use crate::analysis::{Extract, Features, Fold, Input};
 

@@ -14,11 +14,13 @@ use serde_json::{Value, json};
 
 use self::{
     estimate::{Estimator, Reading},
+    skin::Skin,
     trace::Trace,
 };
 use super::{Build, Cost, Extract, Features, Fold, Input, Parameters, Row, cadence::Cadence, rounded};
 
 mod estimate;
+mod face;
 mod pos;
 mod skin;
 mod spectrum;
@@ -32,6 +34,7 @@ pub(super) const ROW: Row = Row {
         ("window", "12", "seconds of media time that an estimate looks back, 5 to 60"),
         ("low", "42", "slowest pulse, 42 to 120 beats a minute"),
         ("high", "210", "fastest pulse, 60 to 240 beats a minute, above low"),
+        ("from", "", "an analyzer before this one that finds faces: skin is looked for in the surest one alone"),
         ("waveform", "false", "whether the last five seconds of the pulse signal are told, true or false"),
     ],
     cost: Cost::Light,
@@ -49,15 +52,25 @@ fn build(parameters: &Parameters) -> Result<super::Halves, String> {
     Ok((Arc::new(Colour), Box::new(Pulse::new(window, (low, high), waveform))))
 }
 
-/// The features: mean red, green and blue of the skin (0 to 255, or null) and its share of the picture (0 to 1).
+/// The features: mean red, green and blue of the skin (0 to 255, or null) and its share of the picture, or of the face
+/// where one is given (0 to 1).
 struct Colour;
 
 impl Extract for Colour {
     fn extract(&self, input: &Input<'_>) -> Result<Features, String> {
-        let skin = skin::measure(input.picture);
-        let [r, g, b] = skin.rgb.map_or([None; 3], |rgb| rgb.map(Some));
-        Ok(json!([r, g, b, skin.share]).into())
+        Ok(features(skin::measure(input.picture)))
     }
+
+    fn extract_from(&self, input: &Input<'_>, drawn: &Features) -> Result<Features, String> {
+        let face = face::surest(drawn.json()?, input.picture.size());
+        let nobody = Skin { rgb: None, share: 0.0 };
+        Ok(features(face.map_or(nobody, |face| skin::measure(&input.picture.crop(face)))))
+    }
+}
+
+fn features(skin: Skin) -> Features {
+    let [r, g, b] = skin.rgb.map_or([None; 3], |rgb| rgb.map(Some));
+    json!([r, g, b, skin.share]).into()
 }
 
 /// Seconds from one estimate to the next, at least; a long window takes longer to change and to compute.
