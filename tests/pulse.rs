@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets something else has failed")]
 
-use cv_tests::{Receiver, Sender, clips, lines};
+use cv_tests::{Receiver, Sender, clips, lines, models};
 use serde_json::Value;
 
 /// The findings of `pulse` for the pictures of a source.
@@ -46,6 +46,22 @@ fn a_face_has_the_pulse_that_its_recording_has() {
         found(&serde_json::json!({ "bpm": finding["bpm"], "confidence": 1.0 }), 52.7, 2.0);
     }
     found(findings.last().unwrap(), 52.7, 2.0);
+}
+
+#[test]
+fn in_a_face_that_a_model_finds_it_is_the_same_pulse() {
+    let (Some(clip), Some(faces)) = (clips::clip("face_pulse_a_loop36s_640x480.mp4"), models::model("yunet_n_320.onnx"))
+    else {
+        return;
+    };
+    let list = format!("detect:model={},name=faces,pulse:from=faces", faces.display());
+    let receiver = Receiver::start(&["--onnxruntime", models::runtime().to_str().unwrap(), "--analyze", &list]);
+    let source = ["--file", clip.to_str().unwrap(), "--pace", "max"];
+    let sent = Sender::run(&receiver.url(), &source).expect(0);
+    let findings = lines::of_type(&sent.lines, "result").into_iter().map(|line| line["analysis"]["pulse"].clone());
+    let told: Vec<f64> = findings.filter_map(|finding| finding["bpm"].as_f64()).collect();
+    assert!(told.len() > 500, "{} of 1092 pictures have a number", told.len());
+    assert!(told.iter().all(|bpm| (bpm - 52.7).abs() <= 2.0), "{told:?}");
 }
 
 #[test]

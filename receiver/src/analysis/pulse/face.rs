@@ -1,56 +1,89 @@
-//! The face in which skin is looked for, where another analyzer finds faces.
+//! A face's box that stays where it is.
 
-use cv_core::geometry::{Rect, Size};
-use serde_json::Value;
+use super::{cells::Cells, skin::Skin};
 
-/// The first of a finding's `objects`, which is the surest one, as far as it lies in the picture; at least two pixels
-/// wide and high, at even places, as chroma wants it.
-pub(super) fn surest(finding: &Value, picture: Size) -> Option<Rect> {
-    let sides: Vec<f64> = finding["objects"][0]["box"].as_array()?.iter().filter_map(Value::as_f64).collect();
-    let &[left, top, width, height] = sides.as_slice() else { return None };
-    let (x, width) = inside(left, width, picture.width())?;
-    let (y, height) = inside(top, height, picture.height())?;
-    Some(Rect { x, y, size: Size::new(width, height).ok()? })
+/// Seconds of media time in which the box follows most of a movement.
+const FOLLOW: f64 = 1.0;
+/// Seconds for which the box stays where no face is found.
+const KEEP: f64 = 1.0;
+
+/// The face of a session. Its box follows what is found slowly, because a detector's box trembles.
+#[derive(Default)]
+pub(super) struct Face {
+    /// Left, top, right and bottom as shares of the picture, and when that was last seen.
+    steady: Option<([f64; 4], f64)>,
 }
 
-/// Where a side begins, and its length, in even pixels of a picture of `most`.
-fn inside(begin: f64, length: f64, most: u32) -> Option<(u32, u32)> {
-    let even = |place: f64| (place.clamp(0.0, f64::from(most)) / 2.0).round() as u32 * 2;
-    let (begin, end) = (even(begin), even(begin + length).min(most / 2 * 2));
-    end.checked_sub(begin).filter(|length| *length >= 2).map(|length| (begin, length))
+impl Face {
+    /// The skin of the face in the picture at `time`; none where there is no face.
+    pub(super) fn skin(&mut self, time: f64, cells: &Cells) -> Skin {
+        let known = self.steady.filter(|(_, seen)| (0.0..=KEEP).contains(&(time - seen)));
+        self.steady = match (cells.face.map(|face| face.map(f64::from)), known) {
+            (Some(face), Some((steady, seen))) if near(&face, &steady) => {
+                let share = 1.0 - (-(time - seen) / FOLLOW).exp();
+                let moved = [0, 1, 2, 3].map(|side| steady[side] + (face[side] - steady[side]) * share);
+                Some((moved, time))
+            }
+            (Some(face), _) => Some((face, time)),
+            (None, known) => known,
+        };
+        self.steady.map_or(Skin { rgb: None, share: 0.0 }, |(face, _)| cells.inside(face))
+    }
+}
+
+/// Whether two boxes may be of one face: the middle of each lies in the other.
+fn near(one: &[f64; 4], other: &[f64; 4]) -> bool {
+    let within = |inner: &[f64; 4], outer: &[f64; 4]| {
+        let [x, y] = [(inner[0] + inner[2]) / 2.0, (inner[1] + inner[3]) / 2.0];
+        (outer[0]..=outer[2]).contains(&x) && (outer[1]..=outer[3]).contains(&y)
+    };
+    within(one, other) && within(other, one)
 }
 
 #[cfg(test)]
 mod tests {
+    use cv_core::{geometry::Size, picture::Pool};
     use serde_json::json;
 
     use super::*;
 
-    fn surest_in(finding: &Value, width: u32, height: u32) -> Option<(u32, u32, u32, u32)> {
-        let Rect { x, y, size } = surest(finding, Size::new(width, height).unwrap())?;
-        Some((x, y, size.width(), size.height()))
+    fn cells(left: Option<f64>) -> Cells {
+        let black = Pool::default().picture(Size::new(100, 100).unwrap(), cv_core::picture::Range::Limited).freeze();
+        let faces = left.map(|left| json!({ "objects": [{ "box": [left, 10.0, 40.0, 40.0] }] }));
+        Cells::of(&black, &faces.unwrap_or_default())
+    }
+
+    fn left(face: &Face) -> Option<f64> {
+        face.steady.map(|(face, _)| (face[0] * 1e6).round() / 1e6)
     }
 
     #[test]
-    fn the_first_face_counts_as_far_as_it_lies_in_the_picture() {
-        let faces = json!({"objects": [{"box": [10.2, 20.9, 30.0, 40.0]}, {"box": [0, 0, 5, 5]}]});
-        assert_eq!(surest_in(&faces, 100, 100), Some((10, 20, 30, 40)));
-        let outside = json!({"objects": [{"box": [-10.0, 90.0, 30.0, 40.0]}]});
-        assert_eq!(surest_in(&outside, 101, 101), Some((0, 90, 20, 10)));
-    }
-
-    #[test]
-    fn what_is_no_face_in_the_picture_is_none() {
-        for finding in [
-            json!(null),
-            json!({"objects": []}),
-            json!({"objects": [{"box": [1, 2, 3]}]}),
-            json!({"objects": [{"box": [500, 2, 30, 30]}]}),
-            json!({"objects": [{"box": [5, 2, -30, 30]}]}),
-            json!({"objects": [{"box": [1e300, 2, 1e300, 30]}]}),
-        ] {
-            assert_eq!(surest_in(&finding, 100, 100), None, "{finding}");
+    fn a_box_that_trembles_hardly_moves() {
+        let mut face = Face::default();
+        for picture in 0..300 {
+            face.skin(f64::from(picture) / 30.0, &cells(Some(20.0 + f64::from(picture % 2) * 2.0)));
         }
-        assert_eq!(surest_in(&json!({"objects": [{"box": [0, 0, 1, 1]}]}), 1, 1), None);
+        assert!((left(&face).unwrap() - 0.21).abs() < 0.001, "{:?}", left(&face));
+    }
+
+    #[test]
+    fn another_face_is_taken_at_once_and_none_is_kept_for_a_second() {
+        let mut face = Face::default();
+        face.skin(0.0, &cells(Some(0.0)));
+        face.skin(0.1, &cells(Some(60.0)));
+        assert_eq!(left(&face), Some(0.6));
+        face.skin(1.0, &cells(None));
+        assert_eq!(left(&face), Some(0.6));
+        face.skin(1.2, &cells(None));
+        assert_eq!(left(&face), None);
+    }
+
+    #[test]
+    fn times_that_go_back_or_are_no_numbers_begin_anew() {
+        let mut face = Face::default();
+        for time in [5.0, 3.0, f64::NAN, f64::INFINITY, 7.0] {
+            face.skin(time, &cells(Some(20.0)));
+            assert_eq!(left(&face), Some(0.2));
+        }
     }
 }

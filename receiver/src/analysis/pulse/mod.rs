@@ -13,12 +13,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use self::{
+    cells::Cells,
     estimate::{Estimator, Reading},
+    face::Face,
     skin::Skin,
     trace::Trace,
 };
 use super::{Build, Cost, Extract, Features, Fold, Input, Parameters, Row, cadence::Cadence, rounded};
 
+mod cells;
 mod estimate;
 mod face;
 mod pos;
@@ -52,25 +55,20 @@ fn build(parameters: &Parameters) -> Result<super::Halves, String> {
     Ok((Arc::new(Colour), Box::new(Pulse::new(window, (low, high), waveform))))
 }
 
-/// The features: mean red, green and blue of the skin (0 to 255, or null) and its share of the picture, or of the face
-/// where one is given (0 to 1).
+/// The features: mean red, green and blue of the skin (0 to 255, or null) and its share of the picture (0 to 1); where
+/// another analyzer finds faces, [`Cells`].
 struct Colour;
 
 impl Extract for Colour {
     fn extract(&self, input: &Input<'_>) -> Result<Features, String> {
-        Ok(features(skin::measure(input.picture)))
+        let skin = skin::measure(input.picture);
+        let [r, g, b] = skin.rgb.map_or([None; 3], |rgb| rgb.map(Some));
+        Ok(json!([r, g, b, skin.share]).into())
     }
 
     fn extract_from(&self, input: &Input<'_>, drawn: &Features) -> Result<Features, String> {
-        let face = face::surest(drawn.json()?, input.picture.size());
-        let nobody = Skin { rgb: None, share: 0.0 };
-        Ok(features(face.map_or(nobody, |face| skin::measure(&input.picture.crop(face)))))
+        Ok(Features::Bytes(Cells::of(input.picture, drawn.json()?).to_bytes().into()))
     }
-}
-
-fn features(skin: Skin) -> Features {
-    let [r, g, b] = skin.rgb.map_or([None; 3], |rgb| rgb.map(Some));
-    json!([r, g, b, skin.share]).into()
 }
 
 /// Seconds from one estimate to the next, at least; a long window takes longer to change and to compute.
@@ -84,6 +82,7 @@ struct Pulse {
     trace: Trace,
     estimator: Estimator,
     waveform: bool,
+    face: Face,
     estimates: Cadence,
     /// The latest estimate, which stands until the next.
     reading: Reading,
@@ -105,6 +104,7 @@ impl Pulse {
             trace: Trace::new(window),
             estimator: Estimator::new(window, band),
             waveform,
+            face: Face::default(),
             estimates: Cadence::every((window / INTERVALS_A_WINDOW).max(INTERVAL)),
             reading: Reading::default(),
             session: Session::default(),
@@ -139,12 +139,20 @@ impl Pulse {
     }
 }
 
+/// The skin that features without a face tell.
+fn of_means(means: &Value) -> Result<Skin, String> {
+    let [r, g, b, share] = serde_json::from_value::<[Option<f64>; 4]>(means.clone())
+        .map_err(|error| format!("the features of pulse are not four numbers: {error}"))?;
+    let share = share.filter(|share| (0.0..=1.0).contains(share)).ok_or("the share of skin is not from 0 to 1")?;
+    Ok(Skin { rgb: r.zip(g).zip(b).map(|((r, g), b)| [r, g, b]), share })
+}
+
 impl Fold for Pulse {
     fn fold(&mut self, time: f64, features: &Features) -> Result<Value, String> {
-        let [r, g, b, share] = serde_json::from_value::<[Option<f64>; 4]>(features.json()?.clone())
-            .map_err(|error| format!("the features of pulse are not four numbers: {error}"))?;
-        let share = share.filter(|share| (0.0..=1.0).contains(share)).ok_or("the share of skin is not from 0 to 1")?;
-        let rgb = r.zip(g).zip(b).map(|((r, g), b)| [r, g, b]);
+        let Skin { rgb, share } = match features {
+            Features::Json(means) => of_means(means)?,
+            Features::Bytes(bytes) => self.face.skin(time, &Cells::from_bytes(bytes)?),
+        };
         self.trace.forget(time);
         if let Some(rgb) = rgb.filter(|rgb| share >= LEAST_SKIN && rgb.iter().all(|mean| (1.0..=1e3).contains(mean))) {
             self.trace.push(time, rgb);

@@ -22,7 +22,7 @@ pub(super) struct Skin {
 }
 
 /// The weight of a sample that is skin for certain.
-const FULL: u8 = 8;
+pub(super) const FULL: u8 = 8;
 
 /// Cb from and to, then Cr from and to, in levels of limited range.
 const CHROMA: [u8; 4] = [77, 127, 133, 173];
@@ -53,21 +53,21 @@ pub(super) fn measure(picture: &Picture) -> Skin {
 }
 
 /// Samples that lie over each other: pairs of luma in two rows, and the chroma of each four.
-struct Row<'a> {
-    above: &'a [[u8; 2]],
-    below: &'a [[u8; 2]],
-    cb: &'a [u8],
-    cr: &'a [u8],
+pub(super) struct Row<'a> {
+    pub(super) above: &'a [[u8; 2]],
+    pub(super) below: &'a [[u8; 2]],
+    pub(super) cb: &'a [u8],
+    pub(super) cr: &'a [u8],
 }
 
 /// The bounds of skin for one range of samples.
-struct Rule {
+pub(super) struct Rule {
     chroma: [u8; 4],
     luma: [u8; 2],
 }
 
 impl Rule {
-    fn of(range: Range) -> Self {
+    pub(super) fn of(range: Range) -> Self {
         match range {
             Range::Limited => Self { chroma: CHROMA, luma: LUMA },
             Range::Full => Self {
@@ -87,8 +87,9 @@ impl Rule {
         cb.min(cr).min(luma).min(FULL)
     }
 
-    /// Weighted sums over a row. A row of 16 384 samples stays below 2^27.
-    fn weigh(&self, row: Row<'_>) -> [u32; 4] {
+    /// Sums of weights and of weighed luma (four samples together), Cb and Cr over a row. A row of 16 384 samples stays
+    /// below 2^27.
+    pub(super) fn weigh(&self, row: Row<'_>) -> [u32; 4] {
         let mut sums = [0; 4];
         let luma = row.above.iter().zip(row.below);
         for ((above, below), (&cb, &cr)) in luma.zip(row.cb.iter().zip(row.cr)) {
@@ -121,18 +122,23 @@ impl Sums {
         self.cr += u64::from(cr);
     }
 
-    /// The mean by BT.601 (ITU-R BT.601-7, 2.5).
     fn rgb(&self, range: Range) -> Option<[f64; 3]> {
-        let mean = |sum: u64, count: u64| (count > 0).then(|| sum as f64 / count as f64);
-        let (black, luma_gain, chroma_gain) = match range {
-            Range::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
-            Range::Full => (0.0, 1.0, 1.0),
-        };
-        let y = (mean(self.luma, 4 * self.weight)? - black) * luma_gain;
-        let cb = (mean(self.cb, self.weight)? - 128.0) * chroma_gain;
-        let cr = (mean(self.cr, self.weight)? - 128.0) * chroma_gain;
-        Some([y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb])
+        scaled([self.weight, self.luma, self.cb, self.cr].map(|sum| sum as f64), range)
     }
+}
+
+/// The mean colour of sums as [`Rule::weigh`] gives them, by BT.601 (ITU-R BT.601-7, 2.5).
+pub(super) fn scaled([weight, luma, cb, cr]: [f64; 4], range: Range) -> Option<[f64; 3]> {
+    let (black, luma_gain, chroma_gain) = match range {
+        Range::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
+        Range::Full => (0.0, 1.0, 1.0),
+    };
+    (weight > 0.0).then(|| {
+        let y = (luma / (4.0 * weight) - black) * luma_gain;
+        let cb = (cb / weight - 128.0) * chroma_gain;
+        let cr = (cr / weight - 128.0) * chroma_gain;
+        [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb]
+    })
 }
 
 #[cfg(test)]
