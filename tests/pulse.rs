@@ -50,7 +50,8 @@ fn a_face_has_the_pulse_that_its_recording_has() {
 
 #[test]
 fn in_a_face_that_a_model_finds_it_is_the_same_pulse() {
-    let (Some(clip), Some(faces)) = (clips::clip("face_pulse_a_loop36s_640x480.mp4"), models::model("yunet_n_320.onnx"))
+    let (Some(clip), Some(faces)) =
+        (clips::clip("face_pulse_a_loop36s_640x480.mp4"), models::model("yunet_n_320.onnx"))
     else {
         return;
     };

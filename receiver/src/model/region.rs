@@ -65,18 +65,26 @@ impl Region {
         let right = self.point(1.5 / width as f32, 0.5 / height as f32);
         let below = self.point(0.5 / width as f32, 1.5 / height as f32);
         let [right, below] = [right, below].map(|point| [point[0] - corner[0], point[1] - corner[1]]);
+        let mut colours = vec![[0.0; 3]; width];
         for row in 0..height {
             // Samples lie in the middle of their pixels.
             let [x, y] = [0, 1].map(|axis| corner[axis] + row as f32 * below[axis] - 0.5);
-            for column in 0..width {
-                let colour = between(view, x + column as f32 * right[0], y + column as f32 * right[1]);
-                let pixel = row * width + column;
-                for (index, sample) in colour.into_iter().enumerate() {
-                    let place = match layout {
-                        Layout::Packed => 3 * pixel + index,
-                        Layout::Planes => width * height * index + pixel,
-                    };
-                    numbers[place] = (sample - mean[index]) * factor[index];
+            for (column, colour) in colours.iter_mut().enumerate() {
+                *colour = between(view, x + column as f32 * right[0], y + column as f32 * right[1]);
+            }
+            match layout {
+                Layout::Packed => {
+                    let pixels = numbers[3 * width * row..][..3 * width].as_chunks_mut().0;
+                    for (pixel, colour) in pixels.iter_mut().zip(&colours) {
+                        *pixel = [0, 1, 2].map(|index| (colour[index] - mean[index]) * factor[index]);
+                    }
+                }
+                Layout::Planes => {
+                    for (index, plane) in numbers.chunks_exact_mut(width * height).enumerate() {
+                        for (number, colour) in plane[width * row..][..width].iter_mut().zip(&colours) {
+                            *number = (colour[index] - mean[index]) * factor[index];
+                        }
+                    }
                 }
             }
         }
@@ -89,18 +97,27 @@ fn between(view: &View<'_>, x: f32, y: f32) -> [f32; 3] {
     let (width, height) = (view.width() as usize, view.height() as usize);
     // What is not negative is cut to whole numbers in an instruction; rounding down is a call on some processors.
     let (column, row) = (x as i32 as usize, y as i32 as usize);
-    if !(x >= 0.0 && y >= 0.0 && column + 1 < width && row + 1 < height) {
+    // Four samples are read at once, one more than a pixel has.
+    if !(x >= 0.0 && y >= 0.0 && column + 2 < width && row + 1 < height) {
         return at_the_edge(view, x, y);
     }
     let (across, down) = (x - column as i32 as f32, y - row as i32 as f32);
     let at = 3 * (row * width + column);
-    let (upper, lower) = (&view.samples()[at..at + 6], &view.samples()[at + 3 * width..at + 3 * width + 6]);
-    [0, 1, 2].map(|index| {
-        let [left, right] = [f32::from(upper[index]), f32::from(upper[index + 3])];
-        let above = left + (right - left) * across;
-        let [left, right] = [f32::from(lower[index]), f32::from(lower[index + 3])];
-        above + (left + (right - left) * across - above) * down
-    })
+    let (upper, lower) = (&view.samples()[at..at + 7], &view.samples()[at + 3 * width..at + 3 * width + 7]);
+    let [left, right, below_left, below_right] = [&upper[..4], &upper[3..], &lower[..4], &lower[3..]].map(four);
+    let mut colour = [0.0; 4];
+    for index in 0..4 {
+        let above = left[index] + (right[index] - left[index]) * across;
+        let below = below_left[index] + (below_right[index] - below_left[index]) * across;
+        colour[index] = above + (below - above) * down;
+    }
+    [colour[0], colour[1], colour[2]]
+}
+
+/// Four samples as numbers, together.
+#[inline(always)]
+fn four(samples: &[u8]) -> [f32; 4] {
+    samples.first_chunk().map_or([0.0; 4], |samples: &[u8; 4]| samples.map(|sample| i32::from(sample) as f32))
 }
 
 /// The same where some of the four samples lie outside and are black.
