@@ -4,10 +4,15 @@
 
 use std::path::Path;
 
+use cv_core::{
+    geometry::Size,
+    picture::{Pool, Range},
+};
+use cv_receiver::analysis::{Catalog, Input, Moment, Setup};
 use cv_tests::{
     Receiver, Sender, clips, lines,
     models::{self, Made, model},
-    program::{LIMIT, Program},
+    program::{self, LIMIT, Program},
     python::{self, Script},
 };
 use serde_json::{Value, json};
@@ -306,4 +311,73 @@ fn a_model_whose_process_is_killed_costs_a_picture_and_no_more() {
 fn children(parent: u32) -> Vec<u32> {
     let output = std::process::Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect()
+}
+
+/// How many damaged files are tried; `CV_DAMAGED` asks for more.
+const DAMAGED: u64 = 40;
+
+#[test]
+fn a_damaged_model_is_refused_or_works_and_never_hangs_or_takes_the_program_down() {
+    let count = std::env::var("CV_DAMAGED").map_or(DAMAGED, |count| count.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup {
+        program: Some(program::binary("cv-receiver")),
+        onnxruntime: Some(models::runtime()),
+        ..Setup::default()
+    };
+    let catalog = Catalog::new(setup);
+    let picture = Pool::default().picture(Size::new(320, 240).unwrap(), Range::Limited).freeze();
+    let (mut refused, mut failed, mut fine) = (0, 0, 0);
+    for (name, task) in [("yunet_n_320.onnx", "detect"), ("pose_landmark_lite.onnx", "pose")] {
+        let Some(file) = model(name) else { continue };
+        let whole = std::fs::read(file).unwrap();
+        for seed in 0..count {
+            let path = folder.path().join("damaged.onnx");
+            std::fs::write(&path, damaged(&whole, seed)).unwrap();
+            let list = format!("{task}:model={},memory=1024,start_timeout=20,timeout=5", path.display());
+            let Ok(plan) = catalog.trusted(&list) else {
+                refused += 1;
+                continue;
+            };
+            let (extraction, _folding) = plan.begin("damaged");
+            let extracted = extraction.run(&Input::new(&picture, None, Moment::default()));
+            match &extracted[0] {
+                Ok(_) => fine += 1,
+                Err(_) => failed += 1,
+            }
+        }
+    }
+    assert_eq!(refused + failed + fine, if clips::shared().join("models").exists() { 2 * count } else { 0 });
+    println!("{refused} refused, {failed} failed, {fine} worked all the same");
+}
+
+/// A file with some bytes changed, a piece missing, doubled or filled.
+fn damaged(whole: &[u8], seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    // SplitMix64 (Steele et al. 2014).
+    let mut random = |most: usize| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ mixed >> 31) % most as u64) as usize
+    };
+    let mut bytes = whole.to_vec();
+    // The form of the graph stands at the beginning and the end, weights in between: half of the damage goes there.
+    let edge = 4000.min(bytes.len());
+    let place = if random(2) == 0 { random(edge) } else { bytes.len() - edge + random(edge) };
+    let length = (1 + random(200)).min(bytes.len() - place);
+    match random(5) {
+        0 => (0..1 + random(8)).for_each(|_| {
+            let near = (place + random(64)).min(bytes.len() - 1);
+            bytes[near] = random(256) as u8;
+        }),
+        1 => drop(bytes.drain(place..place + length)),
+        2 => {
+            let piece = bytes[place..place + length].to_vec();
+            bytes.splice(place..place, piece);
+        }
+        3 => bytes[place..place + length].fill(0xff),
+        _ => bytes.truncate(random(whole.len())),
+    }
+    bytes
 }
