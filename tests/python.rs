@@ -367,3 +367,69 @@ fn the_examples_in_python_work() {
     let found = findings(&moving, "moving");
     assert!(found[0].is_null() && found[19]["box"].is_array(), "{found:?}");
 }
+
+#[test]
+fn a_pure_function_may_take_the_pictures_that_wait_at_once() {
+    let script = Script::new(
+        "
+import time
+def look(frame, meta):
+    raise Exception('one at a time')
+def analyze_batch(frames, metas):
+    time.sleep(0.02)
+    return [{'frame': meta.frame, 'mean': float(frame.mean()), 'together': len(frames), 'size': meta.size}
+            for frame, meta in zip(frames, metas)]
+",
+    );
+    let other = Script::new("def alone(frame, meta):\n    return {'mean': float(frame.mean())}\n");
+    let (several, alone) = (script.function("look"), other.function("alone"));
+    let printed = run(&format!("{several},extract=true,batch=5,{alone},extract=true,processes=5"), 0);
+    let (found, alone) = (findings(&printed, "look"), findings(&printed, "alone"));
+    for (index, finding) in found.iter().enumerate() {
+        assert_eq!((&finding["frame"], &finding["size"]), (&json!(index), &json!([224, 168])));
+        assert_eq!(finding["mean"], alone[index]["mean"]);
+    }
+    let together: Vec<_> = found.iter().map(|finding| finding["together"].as_u64().unwrap()).collect();
+    assert!(
+        together.iter().all(|count| (1..=5).contains(count)) && together.iter().any(|count| *count > 1),
+        "{together:?}"
+    );
+}
+
+#[test]
+fn of_several_pictures_each_has_its_own_error_where_that_is_known() {
+    let script = Script::new(
+        "
+def look(frame, meta):
+    return {}
+def analyze_batch(frames, metas):
+    if metas[-1].frame == 19:
+        raise ValueError('no more')
+    return [{'bad': object()} if meta.frame == 3 else 7 if meta.frame == 4 else {'frame': meta.frame} for meta in metas]
+",
+    );
+    let printed = run(&format!("{},extract=true,batch=2", script.function("look")), 3);
+    let messages = errors(&printed);
+    let of =
+        |frame: u64| messages.iter().find(|(known, _)| *known == frame).map_or("", |(_, message)| message.as_str());
+    assert_eq!(of(3), "result['bad'] is a object, which JSON cannot hold");
+    assert_eq!(of(4), "analyze_batch returned a int, not a dict or None");
+    assert!(of(19).starts_with("ValueError: no more"), "{messages:?}");
+    assert!(messages.iter().all(|(frame, _)| [3, 4, 18, 19].contains(frame)), "{messages:?}");
+}
+
+#[test]
+fn a_function_that_forgets_a_picture_of_several_is_told_so() {
+    let script = Script::new(
+        "
+def look(frame, meta):
+    return {}
+def analyze_batch(frames, metas):
+    return []
+",
+    );
+    let printed = run(&format!("{},extract=true", script.function("look")), 3);
+    let messages = errors(&printed);
+    assert_eq!(messages.len(), 20);
+    assert!(messages.iter().all(|(_, message)| message.starts_with("analyze_batch returned 0 results for ")));
+}

@@ -120,6 +120,7 @@ class Analyzer:
         # For functions that are declared pure: what is costly to make, once a process.
         self.own = {}
         self.complaints = 0
+        self.several = getattr(self.module, "analyze_batch", None)
         self.start_hook, self.finish_hook = self.hook("start"), self.hook("finish")
 
     def hook(self, name):
@@ -134,13 +135,13 @@ class Analyzer:
             return None
         return hook
 
-    def picture(self, width, height):
-        """The picture in the memory; it is another one with the next question."""
+    def picture(self, width, height, offset=0):
+        """A picture in the memory; it is another one with the next question."""
         shape = {"gray": (height, width), "yuv": (height * 3 // 2, width)}.get(self.format, (height, width, 3))
         count = 1
         for length in shape:
             count *= length
-        return self.numpy.frombuffer(self.memory, dtype=self.numpy.uint8, count=count).reshape(shape)
+        return self.numpy.frombuffer(self.memory, dtype=self.numpy.uint8, count=count, offset=offset).reshape(shape)
 
     def start(self, key, session):
         """A session's state begins."""
@@ -161,6 +162,20 @@ class Analyzer:
         meta = Meta(session, state, self.parameters, frame, time, width, height, given)
         return self.called(self.function, self.picture(width, height), meta)
 
+    def batch(self, pictures):
+        """What the module's function for several pictures finds in each."""
+        frames = [self.picture(shown["width"], shown["height"], shown.pop("offset")) for shown in pictures]
+        metas = [Meta(state=self.own, parameters=self.parameters, **shown) for shown in pictures]
+        if not callable(self.several):  # any more: the file has changed
+            return {"results": [self.called(self.function, *pair) for pair in zip(frames, metas)]}
+        try:
+            results = list(self.several(frames, metas))
+        except Exception as error:
+            return {"error": self.explained(error)}
+        if len(results) != len(frames):
+            return {"error": f"analyze_batch returned {len(results)} results for {len(frames)} pictures"}
+        return {"results": [self.checked(result, "analyze_batch") for result in results]}
+
     def finish(self, key):
         """What the module says about a whole session."""
         begun, _ = self.sessions.get(key, (None, None))
@@ -178,8 +193,12 @@ class Analyzer:
             result = function(*arguments)
         except Exception as error:
             return {"error": self.explained(error)}
+        return self.checked(result, function.__name__)
+
+    def checked(self, result, name):
+        """An answer, if that is what the function returned."""
         if result is not None and not isinstance(result, dict):
-            return {"error": f"{function.__name__} returned a {type(result).__name__}, not a dict or None"}
+            return {"error": f"{name} returned a {type(result).__name__}, not a dict or None"}
         return {"result": result}
 
     def explained(self, error):
@@ -195,6 +214,9 @@ def encoded(answer):
     try:
         text = json.dumps(answer, separators=(",", ":"), allow_nan=False, default=plain)
     except (TypeError, ValueError, RecursionError) as error:
+        if "results" in answer:
+            each = b",".join(encoded(one).strip() for one in answer["results"])
+            return b'{"results":[' + each + b"]}\n"
         try:
             reason = culprit(answer["result"]) or str(error)
         except RecursionError:
@@ -224,12 +246,12 @@ def main():
     except Unusable as error:
         conversation.sendall(encoded({"error": str(error)}))
         return
-    conversation.sendall(encoded({"result": None}))
+    conversation.sendall(encoded({"result": None, "batch": callable(analyzer.several)}))
     for line in lines:
         question = json.loads(line)
         kind = question.pop("type")
         answer = getattr(analyzer, kind)(**question)
-        if kind in ("frame", "finish"):
+        if kind in ("frame", "batch", "finish"):
             sys.stdout.flush()
             conversation.sendall(encoded(answer))
 

@@ -85,14 +85,15 @@ impl Memory {
         Ok((Self { map, format }, file))
     }
 
-    /// Puts a picture at the beginning.
-    pub(super) fn put(&mut self, picture: &Picture) -> Result<(), String> {
-        let bytes = self.format.bytes(picture.size())?;
-        let place = self.map.get_mut(..bytes).ok_or_else(|| {
-            format!("a picture of {} takes more than the {} MB that are shared", picture.size(), CAPACITY >> 20)
+    /// Puts a picture behind the first `begin` bytes; says where it ends.
+    pub(super) fn put(&mut self, picture: &Picture, begin: usize) -> Result<usize, String> {
+        let end = begin + self.format.bytes(picture.size())?;
+        let place = self.map.get_mut(begin..end).ok_or_else(|| {
+            let before = if begin > 0 { " with those before it" } else { "" };
+            format!("a picture of {}{before} takes more than the {} MB that are shared", picture.size(), CAPACITY >> 20)
         })?;
         self.format.write(picture, place);
-        Ok(())
+        Ok(end)
     }
 }
 

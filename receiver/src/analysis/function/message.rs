@@ -46,6 +46,11 @@ pub(super) enum Request<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         given: Option<&'a Value>,
     },
+    /// Pictures of a function that takes several at once. Answered by `results`, one for each.
+    Batch {
+        /// The pictures.
+        pictures: Vec<Shown<'a>>,
+    },
     /// A sender ends in good order; its session's state may go on. Answered.
     Finish {
         /// The session's state.
@@ -58,6 +63,26 @@ pub(super) enum Request<'a> {
     },
 }
 
+/// One of several pictures in the shared memory.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown<'a> {
+    /// Its first byte in the memory.
+    pub(super) offset: usize,
+    /// The session.
+    pub(super) session: &'a str,
+    /// The sender's number of the picture.
+    pub(super) frame: u64,
+    /// Its presentation time in seconds.
+    pub(super) time: f64,
+    /// Pixels in a row.
+    pub(super) width: u32,
+    /// Rows.
+    pub(super) height: u32,
+    /// What the analyzer that it builds on found in the picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) given: Option<&'a Value>,
+}
+
 /// From the process to us.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Reply {
@@ -67,6 +92,12 @@ pub(super) struct Reply {
     /// Why nothing could be found.
     #[serde(default)]
     pub(super) error: Option<String>,
+    /// What is said of each of several pictures.
+    #[serde(default)]
+    pub(super) results: Option<Vec<Reply>>,
+    /// In the answer to `hello`: whether several pictures are taken at once.
+    #[serde(default)]
+    pub(super) batch: bool,
     /// What the operator should know of a process that is ready.
     #[serde(default)]
     pub(super) warning: Option<String>,

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::conversation::answers;
 use self::{
+    gathering::Gathering,
     launch::{Kind, Launch},
     memory::Format,
     process::Process,
@@ -19,6 +20,7 @@ use super::{Gives, Halves, Input, Parameters};
 use crate::model;
 
 mod conversation;
+mod gathering;
 mod launch;
 mod memory;
 mod message;
@@ -38,13 +40,15 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
     ("format", "rgb", "what a picture is given as: rgb, bgr, gray (the luma as coded) or yuv (I420)"),
     ("extract", "false", "true: a finding depends on its picture alone, so pictures may be analysed in any order"),
     ("processes", "1", "processes that share the sessions, 1 to 64"),
+    ("batch", "8", "with extract=true, pictures at once for a file that has analyze_batch(frames, metas), 1 to 64"),
     ("timeout", "10", "seconds that one answer may take, 0.01 to 3600"),
     ("start_timeout", "60", "seconds that the process may take to start, 0.1 to 3600"),
     ("memory", "4096", "megabytes that a process may hold before it is replaced, 16 to 1048576"),
 ];
 
 /// Those that are not passed on.
-const OURS: [&str; 8] = ["name", "from", "format", "extract", "processes", "timeout", "start_timeout", "memory"];
+const OURS: [&str; 9] =
+    ["name", "from", "format", "extract", "processes", "batch", "timeout", "start_timeout", "memory"];
 
 /// Kind, meaning and parameters of what the operator may name beside the built-in analyzers.
 pub const DESCRIPTIONS: &[super::Description] = &[
@@ -85,6 +89,9 @@ pub struct Function {
     timeout: Duration,
     launch: Launch,
     members: Box<[Member]>,
+    /// Pictures that it is shown at once, 1 where it takes one at a time.
+    batch: usize,
+    gathering: Gathering,
 }
 
 impl Function {
@@ -106,7 +113,10 @@ impl Function {
             kind,
         };
         let processes = parameters.number::<u16>("processes", 1, 1..=64)?;
-        let function = Self {
+        let most = parameters.number("batch", 8, 1..=64)?;
+        let mut function = Self {
+            batch: 1,
+            gathering: Gathering::default(),
             name: name.map_or_else(|| launch.kind.name(), str::to_owned),
             named: name.is_some(),
             pure: launch.kind.is_pure(parameters)?,
@@ -116,7 +126,11 @@ impl Function {
             members: (0..processes).map(|_| Member::default()).collect(),
         };
         if !setup.asleep {
-            *function.members[0].lock() = Some(Process::start(&function.launch)?);
+            let process = Process::start(&function.launch)?;
+            if function.pure && process.takes_batches() {
+                function.batch = most;
+            }
+            *function.members[0].lock() = Some(process);
         }
         Ok(function)
     }
@@ -155,7 +169,7 @@ impl Function {
 
     /// How many pictures of a session may be at work at once.
     pub(super) fn width(&self) -> usize {
-        if self.pure { self.members.len() } else { 1 }
+        if self.pure { self.members.len() * self.batch } else { 1 }
     }
 
     /// The two halves for a session. What it keeps is forgotten with the last of them.

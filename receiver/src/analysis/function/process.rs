@@ -14,10 +14,12 @@ use serde_json::Value;
 use super::{
     Input,
     conversation::{Broken, Conversation},
+    gathering::{Answer, Waiting},
     launch::Launch,
     memory::{CAPACITY, Memory},
-    message::{Reply, Request, VERSION},
+    message::{Reply, Request, Shown, VERSION},
 };
+use crate::analysis::Moment;
 
 /// How long a process may take to end once its socket is closed.
 const END_LIMIT: Duration = Duration::from_millis(500);
@@ -33,6 +35,8 @@ pub(super) struct Process {
     /// When its code had been changed last as it was loaded.
     code: Option<SystemTime>,
     answers: u32,
+    /// Whether it takes several pictures at once.
+    takes_batches: bool,
 }
 
 impl Process {
@@ -53,11 +57,13 @@ impl Process {
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
             code,
             answers: 0,
+            takes_batches: false,
         };
         let (format, parameters) = (launch.format.name(), &launch.parameters);
         let hello = Request::Hello { v: VERSION, format, memory: CAPACITY, parameters };
         match process.ask(&hello, launch.start_timeout) {
-            Ok(Reply { error: None, warning, .. }) => {
+            Ok(Reply { error: None, warning, batch, .. }) => {
+                process.takes_batches = batch;
                 if let Some(warning) = warning {
                     tracing::warn!("{title}: {warning}");
                 }
@@ -95,12 +101,48 @@ impl Process {
         (key, session): (u64, &str),
         limit: Duration,
     ) -> Result<Reply, Broken> {
-        if let Err(error) = self.memory.put(input.picture) {
+        if let Err(error) = self.memory.put(input.picture, 0) {
             return Ok(Reply { error: Some(error), ..Reply::default() });
         }
         let (size, moment) = (input.picture.size(), input.moment);
         let (width, height) = (size.width(), size.height());
         self.ask(&Request::Frame { key, session, frame: moment.frame, time: moment.time, width, height, given }, limit)
+    }
+
+    /// Whether it takes several pictures at once.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.takes_batches
+    }
+
+    /// Shows several pictures and asks what is found in each.
+    pub(super) fn show_all(&mut self, batch: &[Waiting], limit: Duration) -> Result<Vec<Answer>, Broken> {
+        let (mut shown, mut answers, mut end) = (Vec::with_capacity(batch.len()), Vec::new(), 0);
+        for Waiting { picture, moment, session, given, .. } in batch {
+            let offset = end;
+            match self.memory.put(picture, offset) {
+                Ok(behind) => {
+                    let (width, height) = (picture.size().width(), picture.size().height());
+                    let (Moment { frame, time }, given) = (*moment, given.as_ref());
+                    shown.push(Shown { offset, session, frame, time, width, height, given });
+                    answers.push(Ok(None));
+                    end = behind;
+                }
+                Err(error) => answers.push(Err(error)),
+            }
+        }
+        let count = shown.len();
+        let reply = self.ask(&Request::Batch { pictures: shown }, limit * count.max(1) as u32)?;
+        let results = match (reply.results, reply.error) {
+            (_, Some(error)) => vec![Err(error); count],
+            (Some(results), None) if results.len() == count => results.into_iter().map(Answer::from).collect(),
+            (results, None) => {
+                let said = results.map_or(0, |results| results.len());
+                return Err(Broken::Nonsense(format!("{said} results for {count} pictures")));
+            }
+        };
+        let places = answers.iter_mut().filter(|answer| answer.is_ok());
+        places.zip(results).for_each(|(place, result)| *place = result);
+        Ok(answers)
     }
 
     /// Asks and waits for the answer.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Function,
     conversation::Broken,
+    gathering::{Answer, Waiting},
     message::{Reply, Request},
     process::Process,
 };
@@ -100,10 +101,33 @@ impl Seat {
 
     /// The finding for a picture.
     fn ask(&self, input: &Input<'_>, from: Option<&Value>) -> Result<Value, String> {
+        if self.function.batch > 1 {
+            return self.ask_with_others(input, from).map(|found| found.unwrap_or(Value::Null));
+        }
         let (member, mut place) = self.process();
         let process = self.running(&mut place)?;
         let answer = self.put(member, process, (input, from));
-        self.conclude(&mut place, answer).map(|found| found.unwrap_or(Value::Null))
+        Answer::from(self.conclude(&mut place, answer)?).map(|found| found.unwrap_or(Value::Null))
+    }
+
+    /// The same together with other pictures that wait.
+    fn ask_with_others(&self, input: &Input<'_>, given: Option<&Value>) -> Answer {
+        let waiting = |ticket| Waiting {
+            ticket,
+            picture: input.picture.clone(),
+            moment: input.moment,
+            session: self.session.clone(),
+            given: given.cloned(),
+        };
+        let members = &self.function.members;
+        let idle = || members.iter().find_map(|member| member.lock_within(Duration::ZERO));
+        self.function.gathering.ask(self.function.batch, waiting, idle, |mut place, batch| {
+            let answers = match self.running(&mut place) {
+                Ok(process) => process.show_all(batch, self.function.timeout),
+                Err(error) => return vec![Err(error); batch.len()],
+            };
+            self.conclude(&mut place, answers).unwrap_or_else(|error| vec![Err(error); batch.len()])
+        })
     }
 
     /// Asks about a picture in a process that runs.
@@ -134,7 +158,7 @@ impl Seat {
             return Ok(None);
         };
         let answer = process.ask(&Request::Finish { key: self.key }, limit);
-        self.conclude(&mut place, answer)
+        self.conclude(&mut place, answer)?.into()
     }
 
     /// The running process, started now if there is none or it is out of date.
@@ -149,12 +173,8 @@ impl Seat {
         Ok(place.as_mut().expect("it was started if it was not there"))
     }
 
-    /// The answer as a finding or an error; a broken process is ended, and another one takes its place next time.
-    fn conclude(
-        &self,
-        place: &mut MutexGuard<'_, Option<Process>>,
-        answer: Result<Reply, Broken>,
-    ) -> Result<Option<Value>, String> {
+    /// What was answered, or why nothing was; a broken process is ended, and another one takes its place next time.
+    fn conclude<T>(&self, place: &mut MutexGuard<'_, Option<Process>>, answer: Result<T, Broken>) -> Result<T, String> {
         let name = &self.function.name;
         let broken = match answer {
             Ok(reply) => {
@@ -164,7 +184,7 @@ impl Seat {
                     tracing::warn!(analyzer = name, "its process holds {held} MB, more than {most}: it is replaced");
                     **place = None;
                 }
-                return reply.into();
+                return Ok(reply);
             }
             Err(broken) => broken,
         };
