@@ -29,6 +29,8 @@ mod plan;
 mod pulse;
 mod saved;
 mod stats;
+#[allow(dead_code, reason = "joined when findings can be folded")]
+mod track;
 
 pub use extraction::{Extracted, Extraction};
 pub use folding::Folding;
