@@ -27,6 +27,8 @@ mod luma;
 mod parameters;
 mod plan;
 mod pulse;
+#[allow(dead_code, reason = "joined when findings can be folded")]
+mod reps;
 mod saved;
 mod stats;
 #[allow(dead_code, reason = "joined when findings can be folded")]

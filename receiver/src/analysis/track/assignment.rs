@@ -30,9 +30,7 @@ impl Worth {
         let (rows, columns) = (self.rows(), self.columns);
         let turned = rows > columns;
         // The method wants no more rows than columns, and a cost.
-        let cost = |row: usize, column: usize| {
-            1.0 - if turned { self.at(column, row) } else { self.at(row, column) }
-        };
+        let cost = |row: usize, column: usize| 1.0 - if turned { self.at(column, row) } else { self.at(row, column) };
         let partners = if turned { cheapest(columns, rows, cost) } else { cheapest(rows, columns, cost) };
         let pairs = partners.into_iter().enumerate().filter_map(|(column, row)| Some((row?, column)));
         let pairs = pairs.map(|(row, column)| if turned { (column, row) } else { (row, column) });

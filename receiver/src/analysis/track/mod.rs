@@ -30,7 +30,11 @@ pub(super) const PARAMETERS: &[(&str, &str, &str)] = &[
     ("high", "0.5", "score from which on a sighting is clear, 0 to 1"),
     ("low", "0.1", "score from which on a doubtful sighting may be an object that is known already, 0 to 1"),
     ("start", "0.6", "score from which on a sighting may begin a new object, 0 to 1"),
-    ("confirm", "3", "pictures in a row that make a new object, 1 to 1000; what the first picture shows clearly is one at once"),
+    (
+        "confirm",
+        "3",
+        "pictures in a row that make a new object, 1 to 1000; what the first picture shows clearly is one at once",
+    ),
     ("keep", "2", "seconds without a sighting after which an object has left, 0 to 600"),
     ("most", "64", "objects at once, 1 to 256: those that were seen longest and most clearly"),
 ];
@@ -131,5 +135,3 @@ fn standing(track: &Track) -> Value {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod scratch;

@@ -65,7 +65,13 @@ fn an_object_is_new_lost_found_and_left() {
     }
     assert_eq!(
         told,
-        [(3, event("new", 1)), (10, event("lost", 1)), (13, event("found", 1)), (20, event("lost", 1)), (30, event("left", 1))]
+        [
+            (3, event("new", 1)),
+            (10, event("lost", 1)),
+            (13, event("found", 1)),
+            (20, event("lost", 1)),
+            (30, event("left", 1))
+        ]
     );
     let life = json!({"id": 1, "label": "person", "first": 0.1, "last": 1.9, "pictures": 16});
     assert_eq!(fold.finish().unwrap(), json!({"count": 1, "objects": [life]}));
@@ -131,7 +137,8 @@ fn people_of_pose_bring_their_points_along() {
     let mut fold = fold_with(&[]);
     let features = json!({"people": [{"score": 0.99, "box": [1, 2, 30, 40], "points": [[1, 2, 0.5]]}]}).into();
     let finding = fold.fold(0.0, &features).unwrap();
-    let object = json!({"id": 1, "label": "person", "score": 0.99, "box": [1.0, 2.0, 30.0, 40.0], "points": [[1, 2, 0.5]]});
+    let object =
+        json!({"id": 1, "label": "person", "score": 0.99, "box": [1.0, 2.0, 30.0, 40.0], "points": [[1, 2, 0.5]]});
     assert_eq!(finding["objects"], json!([object]));
     assert_eq!(fold.state()["objects"][0]["seen"], true);
 }

@@ -165,9 +165,8 @@ impl Tracker {
         }
         // A time that is none, or a little older than the latest, is as good as the latest.
         let now = if time.is_finite() { latest.max(time) } else { latest };
-        let (stay, go) = std::mem::take(&mut self.tracks)
-            .into_iter()
-            .partition(|track| now - track.last <= self.settings.keep);
+        let (stay, go) =
+            std::mem::take(&mut self.tracks).into_iter().partition(|track| now - track.last <= self.settings.keep);
         self.tracks = stay;
         go.into_iter().for_each(|track| drop(step.leave(track)));
         for track in &mut self.tracks {
@@ -190,8 +189,9 @@ impl Tracker {
             }
         }
         let mut round = |wanted: fn(&Track) -> bool, offered: &mut Vec<usize>, least: f64| {
-            let tracks: Vec<usize> =
-                (0..self.tracks.len()).filter(|&at| self.tracks[at].seen.is_none() && wanted(&self.tracks[at])).collect();
+            let tracks: Vec<usize> = (0..self.tracks.len())
+                .filter(|&at| self.tracks[at].seen.is_none() && wanted(&self.tracks[at]))
+                .collect();
             let worth = Worth::of(tracks.len(), offered.len(), |row, column| {
                 let (track, sighting) = (&self.tracks[tracks[row]], &sightings[offered[column]]);
                 let overlap = kalman::overlap(track.bounds(), sighting.bounds);
