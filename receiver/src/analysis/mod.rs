@@ -27,11 +27,9 @@ mod luma;
 mod parameters;
 mod plan;
 mod pulse;
-#[allow(dead_code, reason = "joined when findings can be folded")]
 mod reps;
 mod saved;
 mod stats;
-#[allow(dead_code, reason = "joined when findings can be folded")]
 mod track;
 
 pub use extraction::{Extracted, Extraction};
@@ -191,7 +189,7 @@ impl Gives {
 type Halves = (Arc<dyn Extract>, Box<dyn Fold>);
 
 /// Every analyzer there is.
-pub const ANALYZERS: &[Row] = &[stats::ROW, pulse::ROW, cycles::ROW, cv_metrics::ROW, busy::ROW];
+pub const ANALYZERS: &[Row] = &[stats::ROW, pulse::ROW, cycles::ROW, cv_metrics::ROW, track::ROW, reps::ROW, busy::ROW];
 
 /// `value` rounded to `digits` decimals, so that results stay short; negative zero becomes zero.
 pub(crate) fn rounded(value: f64, digits: i32) -> f64 {

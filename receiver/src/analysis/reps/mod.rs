@@ -17,7 +17,7 @@ use self::{
     person::{Follower, Person, Side, people},
     swing::{Phase, Swing},
 };
-use super::{Features, Fold, Parameters, rounded};
+use super::{Build, Cost, Features, Fold, Gives, Parameters, Row, rounded};
 
 mod exercise;
 mod hold;
@@ -29,7 +29,16 @@ mod upstream;
 /// Repetitions and holds that the final word names; memory is the same after days.
 const REMEMBERED: usize = 1000;
 
-pub(super) const PARAMETERS: &[(&str, &str, &str)] = &[
+pub(super) const ROW: Row = Row {
+    name: "reps",
+    help: "counts squats, push-ups, lunges or shoulder taps of a person that pose found, with the time of each bottom; times planks",
+    parameters: PARAMETERS,
+    cost: Cost::Light,
+    build: Build::Findings(&[Gives::People], build),
+};
+
+const PARAMETERS: &[(&str, &str, &str)] = &[
+    ("from", "", "the analyzer before this one that found people [default: the nearest pose]"),
     ("exercise", "squat", "squat, pushup, lunge, shouldertap or plank"),
     ("visible", "0.4", "confidence that a joint must have to be used, 0 to 1"),
     (
@@ -46,7 +55,7 @@ enum Rules {
 }
 
 /// The ordered half, out of its parameters; it folds findings of `pose`.
-pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Fold>, String> {
+fn build(parameters: &Parameters) -> Result<Box<dyn Fold>, String> {
     let exercise = parameters.choice("exercise", exercise::NAMES)?.unwrap_or(Exercise::Squat);
     let visible = parameters.number("visible", 0.4, 0.0..=1.0)?;
     let rules = parameters.choice("rules", &[("body", Rules::Body), ("upstream", Rules::Upstream)])?;
@@ -136,7 +145,7 @@ impl Fold for Reps {
         // Of two hands that which moves is told of.
         let phases = self.swings.iter().filter_map(|swing| swing.phase(time));
         let phase = phases.reduce(|one, other| if one == Phase::Down { one } else { other });
-        let told = measures.map(|measures| measures.into_iter().flatten().reduce(|one, other| lower(one, other)));
+        let told = measures.map(|measures| measures.into_iter().flatten().reduce(lower));
         let mut finding = json!({
             "exercise": name_of(self.exercise),
             "count": self.count,

@@ -12,9 +12,11 @@ pub(super) struct Worth {
 impl Worth {
     /// `rows` times `columns`, each from 0, which is no pair at all, to 1.
     pub(super) fn of(rows: usize, columns: usize, worth: impl Fn(usize, usize) -> f64) -> Self {
-        let values = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let pairs = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
         // What is no number is no worth: the search needs finite ones to end.
-        Self { columns, values: values.map(|(row, column)| worth(row, column).max(0.0).min(1.0)).collect() }
+        let values =
+            pairs.map(|(row, column)| worth(row, column)).map(|worth| if worth > 0.0 { worth.min(1.0) } else { 0.0 });
+        Self { columns, values: values.collect() }
     }
 
     fn rows(&self) -> usize {
@@ -82,21 +84,24 @@ impl Search {
                     (next, step) = (candidate, least[candidate]);
                 }
             }
-            for candidate in 0..=columns {
-                if !done[candidate] {
-                    if let Some(least) = least.get_mut(candidate) {
-                        *least -= step;
-                    }
-                } else if let Some(partner) = self.partners[candidate] {
-                    self.row_prices[partner] += step;
-                    self.column_prices[candidate] -= step;
-                }
-            }
+            self.reprice(&done, step);
+            least.iter_mut().zip(&done).filter(|(_, done)| !**done).for_each(|(least, _)| *least -= step);
             column = next;
         }
         while column != columns {
             self.partners[column] = self.partners[from[column]];
             column = from[column];
+        }
+    }
+
+    /// Raises what the rows of `done` columns pay, and lowers what those columns cost.
+    fn reprice(&mut self, done: &[bool], step: f64) {
+        let columns = self.column_prices.iter_mut().zip(&self.partners).zip(done).filter(|(_, done)| **done);
+        for ((price, partner), _) in columns {
+            if let Some(row) = partner {
+                self.row_prices[*row] += step;
+                *price -= step;
+            }
         }
     }
 }

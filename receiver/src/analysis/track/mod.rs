@@ -15,7 +15,7 @@ use self::{
     sighting::{Sighting, sightings},
     tracker::{Change, Settings, Step, Track, Tracker},
 };
-use super::{Features, Fold, Parameters, rounded};
+use super::{Build, Cost, Features, Fold, Gives, Parameters, Row, rounded};
 
 mod assignment;
 mod kalman;
@@ -25,7 +25,16 @@ mod tracker;
 /// Objects that have left that the final word still names; memory is the same after days.
 const REMEMBERED: usize = 1000;
 
-pub(super) const PARAMETERS: &[(&str, &str, &str)] = &[
+pub(super) const ROW: Row = Row {
+    name: "track",
+    help: "objects of detect or people of pose with numbers that last, through misses and occlusion (ByteTrack)",
+    parameters: PARAMETERS,
+    cost: Cost::Light,
+    build: Build::Findings(&[Gives::Objects, Gives::People], build),
+};
+
+const PARAMETERS: &[(&str, &str, &str)] = &[
+    ("from", "", "the analyzer before this one that found them [default: the nearest detect or pose]"),
     ("label", "", "what is followed, as detect calls it; everything if it is not given"),
     ("high", "0.5", "score from which on a sighting is clear, 0 to 1"),
     ("low", "0.1", "score from which on a doubtful sighting may be an object that is known already, 0 to 1"),
@@ -40,7 +49,7 @@ pub(super) const PARAMETERS: &[(&str, &str, &str)] = &[
 ];
 
 /// The ordered half, out of its parameters; it folds findings of another analyzer.
-pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Fold>, String> {
+fn build(parameters: &Parameters) -> Result<Box<dyn Fold>, String> {
     let score = |key, default| parameters.number(key, default, 0.0..=1.0);
     let settings = Settings {
         high: score("high", 0.5)?,
