@@ -44,7 +44,7 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
         "3",
         "pictures in a row that make a new object, 1 to 1000; what the first picture shows clearly is one at once",
     ),
-    ("keep", "2", "seconds without a sighting after which an object has left, 0 to 600"),
+    ("keep", "2", "seconds without a sighting after which an object has left, 0.1 to 600"),
     ("most", "64", "objects at once, 1 to 256: those that were seen longest and most clearly"),
 ];
 
@@ -56,7 +56,7 @@ fn build(parameters: &Parameters) -> Result<Box<dyn Fold>, String> {
         low: score("low", 0.1)?,
         start: score("start", 0.6)?,
         confirm: parameters.number("confirm", 3, 1..=1000)?,
-        keep: parameters.number("keep", 2.0, 0.0..=600.0)?,
+        keep: parameters.number("keep", 2.0, 0.1..=600.0)?,
         most: parameters.number("most", 64, 1..=256)?,
     };
     let label = parameters.text("label").map(str::to_owned);

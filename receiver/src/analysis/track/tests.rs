@@ -158,7 +158,7 @@ fn times_that_repeat_or_jump_back_a_little_change_nothing_and_a_source_that_star
 
 #[test]
 fn what_is_remembered_of_those_that_left_is_bounded() {
-    let mut fold = fold_with(&["keep=0", "confirm=1"]);
+    let mut fold = fold_with(&["keep=0.1", "confirm=1"]);
     for picture in 0..1200 {
         fold.fold(f64::from(picture), &persons(&[(100.0, 0.9)])).unwrap();
     }
