@@ -84,7 +84,7 @@ fn a_drawn_figure_is_counted_at_any_speed() {
     let receiver = Receiver::start(&[]);
     for (number, period) in [(10, 2.0), (6, 3.5), (20, 0.8), (2, 1.5)] {
         let pattern = format!("reps:count={number},period={period},size=640x360");
-        let bottoms = cv_sender::source::pattern::rep_bottoms(number, period, 30.0);
+        let bottoms = cv_source::pattern::rep_bottoms(number, period, 30.0);
         let frames: Vec<u64> = bottoms.into_iter().collect();
         assert_bottoms(&pattern, &count(&receiver, &["--pattern", &pattern]), &frames, 30.0);
     }

@@ -10,7 +10,7 @@ use std::{
 
 use clap::Parser;
 use cv_core::{geometry::Size, logging};
-use cv_sender::source::camera;
+use cv_sender::camera;
 
 #[derive(Parser)]
 struct Args {

@@ -10,18 +10,15 @@ use cv_core::{
     session_id::SessionId,
     whip::Mode,
 };
+use cv_source::{
+    Source, file,
+    pace::Pace,
+    pattern,
+    selection::{Open, Selection},
+};
 use reqwest::Url;
 
-use crate::{
-    output::Target,
-    source::{
-        self, Source, camera, file,
-        pace::Pace,
-        pattern,
-        selection::{Open, Selection},
-    },
-    transport::whip::Token,
-};
+use crate::{camera, output::Target, transport::whip::Token};
 
 /// Sends a camera, a clip or a test pattern to a cv-receiver (or any WHIP server) and prints one JSON line
 /// for every picture.
@@ -287,7 +284,7 @@ impl Cli {
         let (source, stdin) = (self.source.clone(), self.reads_stdin());
         let start = source.start.map(|start| start.as_secs_f64());
         let fps = self.stream.fps;
-        Box::new(move || -> Result<Box<dyn Source>, source::Error> {
+        Box::new(move || -> Result<Box<dyn Source>, cv_source::Error> {
             match (&source.file, &source.pattern, source.webcam) {
                 (Some(_), ..) if stdin => file::stdin(),
                 (Some(path), ..) => file::open(path, start),

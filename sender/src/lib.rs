@@ -1,13 +1,13 @@
 //! The sender: pictures from one source, cropped, encoded and published over WHIP.
 //!
-//! Roles, in the order in which a picture meets them: [`source`], [`framing`], [`encode`],
+//! Roles, in the order in which a picture meets them: [`cv_source`] or [`camera`], [`encode`],
 //! [`outlet`], [`transport`]; what comes back meets [`ledger`], [`expect`] and [`output`]. Only
 //! [`sender`] and [`pipeline`] join them.
 
+pub mod camera;
 pub mod cli;
 pub mod encode;
 pub mod expect;
-pub mod framing;
 pub mod ledger;
 pub mod link;
 pub mod outlet;
@@ -17,6 +17,5 @@ pub mod progress;
 pub mod rate;
 pub mod results;
 pub mod sender;
-pub mod source;
 pub mod summary;
 pub mod transport;

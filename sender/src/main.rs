@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 use cv_core::process::{self, Exit};
 use cv_sender::{
+    camera,
     cli::{Cli, Generated, Report},
     sender::Sender,
-    source::camera,
 };
 
 fn main() -> Exit {

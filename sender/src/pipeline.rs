@@ -16,17 +16,17 @@ use cv_core::{
     whip::Mode,
     worker::Worker,
 };
+use cv_source::{
+    Source,
+    framing::{Framing, FramingError},
+    pace::{Pace, Schedule},
+};
 use tokio::sync::oneshot;
 
 use crate::{
     encode::{self, Encoder},
-    framing::{Framing, FramingError},
     outlet::{Outlet, Sent, Turn},
     rate::{RateControl, Verdict},
-    source::{
-        self, Source,
-        pace::{Pace, Schedule},
-    },
     transport::feedback::Feedback,
 };
 
@@ -46,7 +46,7 @@ pub struct Encoding {
 pub enum Error {
     /// The source broke.
     #[error(transparent)]
-    Source(#[from] source::Error),
+    Source(#[from] cv_source::Error),
     /// A picture cannot be cropped or scaled.
     #[error(transparent)]
     Framing(#[from] FramingError),
@@ -144,7 +144,7 @@ impl Capture {
         frames: &mailbox::Sender<Frame>,
         halted: &Receiver<()>,
         numbered: &AtomicU64,
-    ) -> Result<(), source::Error> {
+    ) -> Result<(), cv_source::Error> {
         let live = self.source.info().live;
         let mut schedule = Schedule::new(if live { Pace::Max } else { self.pace });
         while let Some(captured) = self.source.next()? {

@@ -25,19 +25,18 @@ use cv_core::{
     session_id::SessionId,
     whip::Mode,
 };
+use cv_source::{Source, framing::Framing, selection::Selected};
 use tokio::sync::oneshot;
 
 use crate::{
     cli::{Cli, Report, Results},
     expect::{Expectation, Recording},
-    framing::Framing,
     ledger::{Heard, Ledger},
     link::{Dialer, Link, Recovered, Unrecovered},
     outlet::Outlet,
     output::{self, Output},
     pipeline::{self, Capture, Encoding, Pipeline},
     progress::{self, Progress},
-    source::{Source, selection::Selected},
     summary::{Latency, Summary, round},
     transport::{
         feedback::Feedback,

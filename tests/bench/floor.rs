@@ -18,14 +18,12 @@ use cv_receiver::{
     analysis::{Catalog, Extraction, Folding, Input, Moment},
     decode::Codec,
 };
-use cv_sender::{
-    encode::{Encoder, Options},
+use cv_sender::encode::{Encoder, Options};
+use cv_source::{
+    Captured, Source,
     framing::Framing,
-    source::{
-        Captured, Source,
-        pace::{Pace, Schedule},
-        pattern,
-    },
+    pace::{Pace, Schedule},
+    pattern,
 };
 use serde_json::{Value, json};
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use cpu_time::ThreadTime;
 use cv_core::{geometry::Size, picture::Picture, rgb};
 use cv_receiver::analysis::{Catalog, Extraction, Input, Moment, Setup};
-use cv_sender::source::pattern;
+use cv_source::pattern;
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: cv-function LIST [PYTHON], for example cv-function python:own.py:look .venv/bin/python";

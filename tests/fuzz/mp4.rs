@@ -8,7 +8,7 @@ use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../sender/src/source/file/mp4/mod.rs"]
+#[path = "../../src/source/file/mp4/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports)]
 mod mp4;
 

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use cv_core::frame::Frame;
 use cv_sender::{
     encode::{Encoder, Options},
-    source::pattern,
     transport::packetize::Packetizer,
 };
+use cv_source::pattern;
 use cv_tests::{Receiver, http, program::LIMIT};
 use rtc::{
     interceptor::Registry,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cv_core::timestamp::Timestamp;
 
-use crate::source::Error;
+use crate::Error;
 
 /// Counts the pictures that a reader of `path` gives.
 pub(super) struct Progress {

@@ -109,7 +109,7 @@ fn checksum(number: u32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::pattern::canvas;
+    use crate::pattern::canvas;
     use cv_core::{geometry::Rect, picture::Pool};
     use proptest::prelude::*;
 

@@ -1,17 +1,19 @@
-//! Where pictures come from: a camera, a file, a test pattern.
+//! Where pictures come from: a file, a test pattern, and with the camera of `cv-sender` a device.
 //!
-//! A source is a plain struct that is asked for the next picture on a thread of its own
-//! (`Capture` in `pipeline.rs`); it may block there. Numbering, pace and the share of the source
-//! that is sent are the same for all of them and live in [`selection`] and [`pace`].
+//! A source is a plain struct that is asked for the next picture on a thread of its own; it may block there. What is
+//! the same for all of them lives beside them: how much of a source is taken in [`selection`], at which speed in
+//! [`pace`], and which part of each picture in [`framing`].
 //!
-//! To add a source, write a file with a type that implements [`Source`] and a row in `open` of `cli.rs`.
+//! To add a source, write a file with a type that implements [`Source`] and a row in `open` of `cv-sender`'s `cli.rs`.
+//!
+//! Not here: cameras, whose drivers and formats only `cv-sender` needs.
 
 use std::time::SystemTime;
 
 use cv_core::{geometry::Size, picture::Picture, timestamp::Timestamp};
 
-pub mod camera;
 pub mod file;
+pub mod framing;
 pub mod pace;
 pub mod pattern;
 pub mod selection;

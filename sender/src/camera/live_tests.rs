@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cv_core::{geometry::Size, picture::Range};
 
 use super::*;
-use crate::source::camera::{
+use crate::camera::{
     capture::Stream,
     convert::Layout,
     format::{Encoding, Format},

@@ -99,7 +99,7 @@ pub(super) fn picture(pool: &Pool, size: Size, draw: impl FnOnce(&mut Canvas<'_>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::pattern::colour::{BLACK, WHITE};
+    use crate::pattern::colour::{BLACK, WHITE};
 
     fn drawn(width: u32, height: u32, draw: impl FnOnce(&mut Canvas<'_>)) -> Picture {
         picture(&Pool::default(), Size::new(width, height).unwrap(), |canvas| {

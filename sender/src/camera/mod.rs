@@ -9,9 +9,8 @@
 use std::{fmt, sync::Arc};
 
 use cv_core::geometry::Size;
+use cv_source::{Error, Source};
 use serde::Serialize;
-
-use super::{Error, Source};
 
 mod capture;
 mod clock;

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::source::{Captured, Error, Info, Source};
+use cv_source::{Captured, Error, Info, Source};
 
 use super::{
     capture::{Capture, Driver, Opened, Shot},

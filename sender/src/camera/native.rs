@@ -125,7 +125,7 @@ fn to_nokhwa(format: Format) -> Option<CameraFormat> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::camera::convert::{Converter, Layout};
+    use crate::camera::convert::{Converter, Layout};
     use cv_core::{
         geometry::Size,
         picture::{Picture, Range},

@@ -11,7 +11,7 @@ use proptest::{
 };
 
 use super::*;
-use crate::source::file::tests::{clips, ffmpeg, probed};
+use crate::file::tests::{clips, ffmpeg, probed};
 
 fn read(bytes: &[u8]) -> Result<Movie, Error> {
     Movie::read(&mut Cursor::new(bytes))

@@ -22,7 +22,7 @@ use super::{
     showinfo::{Announced, Event, Log},
     y4m::fill,
 };
-use crate::source::{Captured, Error, Info, Source};
+use crate::{Captured, Error, Info, Source};
 
 /// In ffmpeg's words: there is no video stream.
 const NO_VIDEO: &str = "matches no streams";
@@ -275,7 +275,7 @@ fn missing(known: &Known) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::file::tests::clips;
+    use crate::file::tests::clips;
 
     #[test]
     #[cfg(target_os = "linux")]

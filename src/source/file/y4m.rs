@@ -12,7 +12,7 @@ use cv_core::{
 };
 
 use super::progress::Progress;
-use crate::source::{Captured, Error, Info, Source};
+use crate::{Captured, Error, Info, Source};
 
 /// Longest line that is read: real ones are below 200 bytes.
 const MAX_LINE: u64 = 4096;

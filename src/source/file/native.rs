@@ -31,7 +31,7 @@ use super::{
     progress::Progress,
     rotate,
 };
-use crate::source::{Captured, Error, Info, Source};
+use crate::{Captured, Error, Info, Source};
 
 /// Pictures that may wait in the decoder: 16 for reordering (H.264, section A.3.1), and some slack.
 const MAX_WAITING: usize = 32;

@@ -8,12 +8,12 @@ use std::{
 use cv_core::picture::{Picture, Range};
 
 use super::*;
-use crate::source::{Captured, Info};
+use crate::{Captured, Info};
 
 /// The folder with the clips, or `None` with a loud word where it or ffmpeg is missing.
 pub(super) fn clips() -> Option<PathBuf> {
     let shared = std::env::var_os("CV_SHARED")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")), PathBuf::from);
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")), PathBuf::from);
     let clips = shared.join("clips");
     let there = clips.is_dir() && Command::new("ffprobe").arg("-version").output().is_ok();
     if !there {
