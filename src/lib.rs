@@ -10,6 +10,7 @@
 //! Not here: anything that opens a device, a socket or a codec.
 
 pub mod access_unit;
+pub mod analyzers;
 pub mod annex_b;
 pub mod assembly;
 pub mod frame;

@@ -67,8 +67,9 @@ pub struct Result {
     pub analysis: Analysis,
     /// Analyzers that failed on this picture.
     pub errors: Vec<AnalyzerError>,
-    /// What differs between two runs.
-    pub clock: Clock,
+    /// What differs between two runs; missing where there was no network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
 }
 
 /// Findings by analyzer's name, in the order in which they were asked for.
@@ -194,8 +195,24 @@ pub struct Session {
     /// On `closed`: `true` where another sender has the session now, so that coming back would be wrong.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub taken_over: bool,
-    /// What differs between two runs.
-    pub clock: SessionClock,
+    /// What differs between two runs; missing where there was no network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<SessionClock>,
+}
+
+impl Session {
+    /// That `event` happened to `session`, and no more.
+    pub fn new(event: Event, session: &str) -> Self {
+        Self {
+            event,
+            session: session.to_owned(),
+            state: None,
+            totals: None,
+            reason: None,
+            taken_over: false,
+            clock: None,
+        }
+    }
 }
 
 /// What happened to a session.
@@ -354,14 +371,14 @@ mod tests {
             height: 504,
             analysis: Analysis(vec![("stats".into(), json!({"sharpness": 812.5, "brightness": 112.4}))]),
             errors: vec![],
-            clock: Clock {
+            clock: Some(Clock {
                 captured: time,
                 source: ClockSource::FrameStamp,
                 received: time,
                 emitted: time,
                 age_ms: 9.8,
                 stages_ms: Stages { encode: Some(4.1), network: None, decode: 1.2, queue: 0.1, analyze: 0.7 },
-            },
+            }),
         });
         let at = "1970-01-01T00:00:01.400000Z";
         assert_eq!(

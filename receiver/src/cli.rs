@@ -12,7 +12,10 @@ use cv_core::{
     logging,
 };
 
+use self::analyze::Analyze;
 use crate::{analysis::Setup, model, web::tokens::Token};
+
+pub mod analyze;
 
 /// Answers WHIP senders, decodes their H.264, analyses every picture and prints one JSON line for each.
 ///
@@ -38,17 +41,18 @@ Examples:
   cv-receiver --listen 0.0.0.0:8080 --token-file t   serve a network; senders need the token
   cv-receiver --emit features > saved.ndjson         keep what analyzers draw from pictures …
   cv-receiver analyze --features saved.ndjson --analyze stats:window=3   … and fold it again
+  cv-receiver analyze --file clip.mp4                a clip's own pictures, without a network
   cv-receiver analyzers                              what can be measured
 
-Exit status: 0 done, 1 failed, 2 usage, 130 ended by a second signal.";
+Exit status: 0 done, 1 failed, 2 usage, 3 a result of analyze carries an error, 130 ended by a second signal.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve senders (the default).
     Serve(Box<Serve>),
-    /// Analyse what was saved, without a network: the same results from the same features, or others by other parameters.
-    Analyze(Analyze),
+    /// Analyse a clip, or features that were saved, without a network: the same results from the same pictures.
+    Analyze(Box<Analyze>),
     /// List the analyzers with their parameters.
     Analyzers {
         /// For people or for programs.
@@ -118,7 +122,7 @@ pub struct Serve {
     /// Who may come in, and how.
     #[command(flatten)]
     pub doors: Doors,
-    /// Analyzers of a session that asks for none: name or name:key=value, separated by commas.
+    /// Analyzers of a session that asks for none: name or name:key=value, separated by commas, or a file of them (.toml, .json).
     #[arg(long, env = "CV_ANALYZE", default_value = "stats", value_name = "LIST")]
     pub analyze: String,
     /// A name that sessions may ask for, with what it stands for; repeatable.
@@ -169,26 +173,6 @@ pub enum Emit {
     Results,
     /// Its features before its result.
     Features,
-}
-
-/// What to analyse without a network, and how.
-#[derive(Args, Clone, Debug)]
-pub struct Analyze {
-    /// Lines that `cv-receiver --emit features` printed; - reads them from stdin.
-    #[arg(long, value_name = "FILE")]
-    pub features: PathBuf,
-    /// Analyzers, as for serving: those whose features were saved, with any parameters that leave features as they are.
-    #[arg(long, env = "CV_ANALYZE", default_value = "stats", value_name = "LIST")]
-    pub analyze: String,
-    /// A name that the list may use, with what it stands for; repeatable.
-    #[arg(long, value_name = "NAME=SPEC", value_parser = definition)]
-    pub define: Vec<(String, String)>,
-    /// Python for analyzers of one's own, as for serving; what they found is taken as it was.
-    #[arg(long, env = "CV_PYTHON", value_name = "PATH")]
-    pub python: Option<PathBuf>,
-    /// Verbosity of the log.
-    #[command(flatten)]
-    pub log: Log,
 }
 
 /// Who may use the HTTP server, and how.
@@ -278,19 +262,16 @@ fn definition(text: &str) -> Result<(String, String), String> {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|share| (0.0..=1.0).contains(share))
-        .ok_or_else(|| format!("'{text}' is not a share from 0 to 1"))
+    number(text, 0.0, 1.0, "a share")
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_not_a_number| format!("'{text}' is not a number of seconds"))?;
-    if (0.0..=31_536_000.0).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err("use 0 to 31536000 seconds (a year)".into())
-    }
+    number(text, 0.0, 31_536_000.0, "a number of seconds").map(Duration::from_secs_f64)
+}
+
+fn number(text: &str, least: f64, most: f64, what: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| (least..=most).contains(value));
+    value.ok_or_else(|| format!("'{text}' is not {what} from {least} to {most}"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use cv_core::process::{self, Exit};
 use cv_receiver::{
     analysis::{self, Description},
-    cli::{Analyze, Cli, Command, Generated, Output, Serve},
+    cli::{Cli, Command, Generated, Output, Serve, analyze::Analyze},
     model, offline,
     receiver::Receiver,
     service,
@@ -16,15 +16,15 @@ use cv_receiver::{
 fn main() -> Exit {
     let cli = Cli::parse();
     let done = match cli.command {
-        None => serve(&cli.serve),
-        Some(Command::Serve(options)) => serve(&options),
+        None => serve(&cli.serve).map(|()| Exit::Done),
+        Some(Command::Serve(options)) => serve(&options).map(|()| Exit::Done),
         Some(Command::Analyze(options)) => analyze(&options),
-        Some(Command::Analyzers { output }) => print(&analyzers(output)),
-        Some(Command::Model(options)) => model::serve(&options),
-        Some(Command::Generate { what }) => generate(what).and_then(|text| print(&text)),
+        Some(Command::Analyzers { output }) => print(&analyzers(output)).map(|()| Exit::Done),
+        Some(Command::Model(options)) => model::serve(&options).map(|()| Exit::Done),
+        Some(Command::Generate { what }) => generate(what).and_then(|text| print(&text)).map(|()| Exit::Done),
     };
     match done {
-        Ok(()) => Exit::Done,
+        Ok(exit) => exit,
         Err(error) => {
             process::complain("cv-receiver", &format!("{error:#}"));
             Exit::Failed
@@ -53,17 +53,9 @@ fn serve(options: &Serve) -> Result<()> {
     done
 }
 
-fn analyze(options: &Analyze) -> Result<()> {
+fn analyze(options: &Analyze) -> Result<Exit> {
     options.log.init();
-    match offline::fold(options, std::io::stdout().lock()) {
-        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(()),
-        done => done,
-    }
-}
-
-/// A reader that has seen enough is no failure.
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
+    offline::analyze(options)
 }
 
 fn analyzers(output: Output) -> String {
@@ -109,10 +101,10 @@ fn generate(what: Generated) -> Result<String> {
     Ok(String::from_utf8(text)?)
 }
 
-/// Prints to stdout.
+/// Prints to stdout; a reader that has seen enough is no failure.
 fn print(text: &str) -> Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if !is_broken_pipe(&error) => Err(error).context("cannot write to stdout"),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
         _ => Ok(()),
     }
 }

@@ -16,7 +16,10 @@
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use cv_core::process::{self, Stop, Stopper};
+use cv_core::{
+    analyzers::List,
+    process::{self, Stop, Stopper},
+};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -71,7 +74,8 @@ impl Receiver {
         for (name, list) in &options.define {
             catalog.define(name, list).with_context(|| format!("--define {name}={list}"))?;
         }
-        let plan = catalog.trusted(&options.analyze).context("--analyze")?;
+        let list = List::read(&options.analyze).context("--analyze")?;
+        let plan = catalog.trusted_list(&list).context("--analyze")?;
         let ops = ops::bind(options).await?;
         let port = media_port(options.media_port)?.with_public(&options.public_ip);
         let port = port.with_servers(&options.ice_servers, options.relay_only);

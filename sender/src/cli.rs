@@ -152,7 +152,7 @@ pub struct StreamArgs {
     /// live: the newest picture wins. every-frame: nothing is left out [default: live for a camera, else every-frame].
     #[arg(long)]
     pub mode: Option<Mode>,
-    /// Analyzers to ask for: name or name:key=value, separated by commas [default: the receiver's].
+    /// Analyzers to ask for: name or name:key=value, separated by commas, or a file of them (.toml, .json) [default: the receiver's].
     #[arg(long, value_name = "LIST")]
     pub analyze: Option<String>,
 }

@@ -21,6 +21,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use cv_core::{
+    analyzers::List,
     process::{Exit, Stop},
     session_id::SessionId,
     whip::Mode,
@@ -103,6 +104,8 @@ impl Sender {
         let roots = cli.target.ca_file.as_deref().map(whip::roots).transpose()?;
         let endpoint = Endpoint::new(cli.target.url.clone(), cli.target.token.clone(), roots, cli.target.timeout)
             .context("cannot set up the HTTP client")?;
+        let analyze = cli.stream.analyze.as_deref().map(|text| List::read(text)?.to_line());
+        let analyze = analyze.transpose().context("--analyze")?;
         let unnamed = cli.target.session.is_none();
         let expectation = match (&cli.results.expect, cli.results.update) {
             (Some(path), false) => Some(Expectation::load(path, cli.results.tolerance, unnamed)?),
@@ -116,7 +119,7 @@ impl Sender {
             session: cli.target.session.clone().unwrap_or_else(SessionId::generate),
             run: rand::random(),
             mode: cli.mode(),
-            analyze: cli.stream.analyze.clone(),
+            analyze,
             results: cli.results.results,
             ice: Ice { servers: cli.target.ice_servers.clone(), relay_only: cli.target.relay_only },
             timeout: cli.target.timeout,

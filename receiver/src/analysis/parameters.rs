@@ -3,12 +3,19 @@
 use std::str::FromStr;
 
 /// `key=value` pairs of one analyzer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Eq)]
 pub struct Parameters(Vec<(String, String)>);
 
 impl FromIterator<(String, String)> for Parameters {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
         Self(pairs.into_iter().collect())
+    }
+}
+
+/// In whatever order they were written.
+impl PartialEq for Parameters {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().all(|(key, value)| other.text(key) == Some(value))
     }
 }
 

@@ -9,6 +9,8 @@ use super::{
     function::{self, Function, Setup},
 };
 
+mod listed;
+
 /// The longest list a session may ask for.
 const MAX_ANALYZERS: usize = 32;
 
@@ -116,18 +118,24 @@ impl Catalog {
     }
 
     fn trusted_steps(&self, list: &str) -> Result<Plan, PlanError> {
-        self.read(list, |kind, target, parameters| {
-            let title = if target.is_empty() { kind.to_owned() } else { format!("{kind}:{target}") };
-            let problem = |problem| PlanError::Parameter { name: title, problem };
-            Function::new(kind, target, &parameters, &self.setup).map(Arc::new).map_err(problem)
-        })
+        self.read(self.entries(list)?, |kind, target, parameters| self.start(kind, target, &parameters))
     }
 
     /// Reads a list of a session's: names with parameters, `name:key=value,key=value,other`, commas between all of them.
     ///
     /// An entry without a colon but with `=` belongs to the analyzer before it.
     pub fn plan(&self, list: &str) -> Result<Plan, PlanError> {
-        self.read(list, |kind, _, _| Err(PlanError::File { name: kind.to_owned(), known: self.known() }))?.joined()
+        self.read(self.entries(list)?, |kind, _, _| Err(self.refuse(kind)))?.joined()
+    }
+
+    fn start(&self, kind: &str, target: &str, parameters: &Parameters) -> Result<Arc<Function>, PlanError> {
+        let title = if target.is_empty() { kind.to_owned() } else { format!("{kind}:{target}") };
+        let problem = |problem| PlanError::Parameter { name: title, problem };
+        Function::new(kind, target, parameters, &self.setup).map(Arc::new).map_err(problem)
+    }
+
+    fn refuse(&self, kind: &str) -> PlanError {
+        PlanError::File { name: kind.to_owned(), known: self.known() }
     }
 
     /// The costliest of all that may be asked for beside the built-in ones.
@@ -137,11 +145,11 @@ impl Catalog {
 
     fn read(
         &self,
-        list: &str,
+        entries: Vec<Entry<'_>>,
         function: impl Fn(&str, &str, Parameters) -> Result<Arc<Function>, PlanError>,
     ) -> Result<Plan, PlanError> {
         let mut steps = Vec::new();
-        for entry in self.entries(list)? {
+        for entry in entries {
             match entry {
                 Entry::Named(name, parameters) => {
                     let row = self.row(name)?;

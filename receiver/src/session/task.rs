@@ -365,7 +365,7 @@ impl Task {
             height: size.height(),
             analysis,
             errors,
-            clock,
+            clock: Some(clock),
         }));
     }
 
@@ -458,13 +458,9 @@ impl Task {
     /// A line about the session itself, with what most of them leave out left out.
     fn news(&self, event: Event) -> report::Session {
         report::Session {
-            event,
-            session: self.id.clone(),
-            state: None,
             totals: (event == Event::Closed).then_some(self.totals),
-            reason: None,
-            taken_over: false,
-            clock: SessionClock { emitted: SystemTime::now(), packets: None },
+            clock: Some(SessionClock { emitted: SystemTime::now(), packets: None }),
+            ..report::Session::new(event, &self.id)
         }
     }
 
@@ -476,7 +472,7 @@ impl Task {
             Reason::Lost(loss) => Some(loss.to_string()),
         };
         news.taken_over = matches!(reason, Reason::Lost(Loss::TakenOver));
-        news.clock.packets = Some(packets);
+        news.clock = Some(SessionClock { emitted: SystemTime::now(), packets: Some(packets) });
         self.log_end(reason, packets);
         self.emit(&Line::Session(news));
     }

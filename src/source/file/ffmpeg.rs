@@ -184,13 +184,19 @@ struct Process {
     /// The file as ffmpeg names it in front of what it says of it.
     input: String,
     codec: String,
+    dialect: Dialect,
+    /// Width and height of the first picture.
+    first_size: Option<(u32, u32)>,
 }
 
 impl Process {
     fn start(program: &OsStr, path: &Path, dialect: Dialect) -> io::Result<Self> {
-        let (sync, filter) = match dialect {
-            Dialect::Current => ("-fps_mode", "format=pix_fmts=yuv420p|yuvj420p,showinfo=checksum=0"),
-            Dialect::Old => ("-vsync", "format=pix_fmts=yuv420p|yuvj420p,showinfo"),
+        // Unless told otherwise it scales every picture to the size of the first, behind the filter that tells sizes.
+        let (sync, filter, own_sizes) = match dialect {
+            Dialect::Current => {
+                ("-fps_mode", "format=pix_fmts=yuv420p|yuvj420p,showinfo=checksum=0", &["-autoscale", "0"][..])
+            }
+            Dialect::Old => ("-vsync", "format=pix_fmts=yuv420p|yuvj420p,showinfo", &[][..]),
         };
         // The prefix keeps a name like "-y" or "http:x" from meaning anything else.
         let mut input = OsString::from("file:");
@@ -202,6 +208,7 @@ impl Process {
             .args(["-protocol_whitelist", "file,pipe", "-i"])
             .arg(input)
             .args(["-map", "0:V:0", "-vf", filter, sync, "passthrough"])
+            .args(own_sizes)
             .args(["-c:v", "rawvideo", "-f", "rawvideo", "pipe:1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -211,12 +218,18 @@ impl Process {
         let stdout = child.stdout.take().map(|stdout| BufReader::with_capacity(1 << 16, stdout));
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = Log::follow(stderr).inspect_err(|_| stop(&mut child))?;
-        Ok(Self { child, stdout, log, input: named, codec: "unknown codec".to_owned() })
+        Ok(Self { child, stdout, log, input: named, codec: "unknown codec".to_owned(), dialect, first_size: None })
     }
 
     /// Reads the picture that was announced.
     fn picture(&mut self, pool: &Pool, announced: Announced) -> Result<Picture, String> {
-        let size = Size::new(announced.width, announced.height).map_err(|error| error.to_string())?;
+        let own = (announced.width, announced.height);
+        let first = *self.first_size.get_or_insert(own);
+        let (width, height) = match self.dialect {
+            Dialect::Current => own,
+            Dialect::Old => first,
+        };
+        let size = Size::new(width, height).map_err(|error| error.to_string())?;
         let stdout = self.stdout.as_mut().expect("stdout is piped");
         let mut picture = pool.picture(size, announced.range);
         let filled = picture.planes_mut().iter_mut().try_for_each(|plane| fill(stdout, plane));
@@ -275,7 +288,7 @@ fn missing(known: &Known) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::tests::clips;
+    use crate::file::tests::{clips, ffmpeg};
 
     #[test]
     #[cfg(target_os = "linux")]
@@ -302,6 +315,34 @@ mod tests {
         };
         assert_eq!(events(Dialect::Old).len(), 90);
         assert_eq!(events(Dialect::Old), events(Dialect::Current));
+    }
+
+    #[test]
+    fn pictures_that_change_their_size_come_out_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stream = Vec::new();
+        for size in ["320x240", "160x120", "322x182"] {
+            let (source, part) = (format!("testsrc=s={size}:r=25"), folder.path().join("part.h264"));
+            ffmpeg(&["-f", "lavfi", "-i", &source, "-frames:v", "20", "-pix_fmt", "yuv420p", "-c:v", "libx264"], &part);
+            stream.extend(std::fs::read(part).unwrap());
+        }
+        let path = folder.path().join("change.h264");
+        std::fs::write(&path, stream).unwrap();
+        let sizes = |dialect| {
+            let mut process = Process::start(OsStr::new("ffmpeg"), &path, dialect).unwrap();
+            let mut sizes = Vec::new();
+            while let Ok(event) = process.log.events.recv() {
+                if let Event::Frame(announced) = event {
+                    sizes.push(process.picture(&Pool::default(), announced).unwrap().size().to_string());
+                }
+            }
+            process.end().unwrap();
+            assert_eq!(sizes.len(), 60);
+            sizes.dedup();
+            sizes
+        };
+        assert_eq!(sizes(Dialect::Current), ["320x240", "160x120", "322x182"]);
+        assert_eq!(sizes(Dialect::Old), ["320x240"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Analysis without a network: saved features are folded again.
+//! Saved features are folded again.
 //!
 //! Takes the lines that `--emit features` printed, and gives the lines that were printed beside them, without
 //! `clock`: those of sessions and gaps as they were, results and final lines made anew. With the list of analyzers of
@@ -12,39 +12,32 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use cv_core::report::{Analysis, AnalyzerError, Final, Line, VERSION};
-use serde::{Deserialize, Serialize};
+use cv_core::report::{self, Final, Line, VERSION};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{
-    analysis::{Catalog, Folding, Plan, Setup},
-    cli::Analyze,
-};
+use crate::analysis::{Folding, Plan};
 
 /// The longest line: features of a large picture may be most of it.
 const MAX_LINE: u64 = 512 << 20;
 
-/// Folds what `options` name and writes lines to `output`.
+/// Folds the lines of the file at `path` by `plan` and writes lines to `output`. Gives the number of results that carry
+/// an error.
 ///
 /// # Errors
 /// If the file cannot be read or is none of ours, with the number of the line; if `output` fails.
-pub fn fold(options: &Analyze, output: impl Write) -> Result<()> {
-    let mut catalog = Catalog::new(Setup { asleep: true, ..Setup::default() });
-    for (name, list) in &options.define {
-        catalog.define(name, list).with_context(|| format!("--define {name}={list}"))?;
-    }
-    let plan = catalog.trusted(&options.analyze).context("--analyze")?;
-    let name = options.features.display();
-    let lines = open(&options.features).with_context(|| format!("cannot open {name}"))?;
+pub(super) fn fold(path: &Path, plan: Plan, output: impl Write) -> Result<u64> {
+    let name = path.display();
+    let lines = open(path).with_context(|| format!("cannot open {name}"))?;
     fold_lines(plan, lines, output).with_context(|| format!("cannot fold {name}"))
 }
 
-/// Folds `lines` by `plan` and writes lines to `output`.
+/// Folds `lines` by `plan` and writes lines to `output`. Gives the number of results that carry an error.
 ///
 /// # Errors
-/// As [`fold`].
-pub fn fold_lines(plan: Plan, mut lines: impl BufRead, mut output: impl Write) -> Result<()> {
-    let (mut desk, mut line, mut number) = (Desk { plan, sessions: HashMap::new() }, Vec::new(), 0u64);
+/// If a line is none of ours; if `output` fails.
+pub fn fold_lines(plan: Plan, mut lines: impl BufRead, mut output: impl Write) -> Result<u64> {
+    let (mut desk, mut line, mut number) = (Desk { plan, sessions: HashMap::new(), errors: 0 }, Vec::new(), 0u64);
     while lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
         number += 1;
         if !line.trim_ascii().is_empty()
@@ -57,7 +50,8 @@ pub fn fold_lines(plan: Plan, mut lines: impl BufRead, mut output: impl Write) -
     if number == 0 {
         bail!("it is empty; cv-receiver --emit features prints what belongs there");
     }
-    Ok(output.flush()?)
+    output.flush()?;
+    Ok(desk.errors)
 }
 
 fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
@@ -71,6 +65,8 @@ fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
 struct Desk {
     plan: Plan,
     sessions: HashMap<String, Folding>,
+    /// Results that carry an error.
+    errors: u64,
 }
 
 /// What every line tells.
@@ -94,21 +90,6 @@ struct Saved {
     width: u32,
     height: u32,
     features: Map<String, Value>,
-}
-
-/// A result without what differs between two runs.
-#[derive(Serialize)]
-struct Folded {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    v: u32,
-    session: String,
-    frame: u64,
-    time: f64,
-    width: u32,
-    height: u32,
-    analysis: Analysis,
-    errors: Vec<AnalyzerError>,
 }
 
 impl Desk {
@@ -145,7 +126,9 @@ impl Desk {
         let extracted = folding.restore(&saved.features);
         let (analysis, errors) = folding.fold(saved.session_time, &extracted);
         let Saved { v, session, frame, time, width, height, .. } = saved;
-        Ok(serde_json::to_string(&Folded { kind: "result", v, session, frame, time, width, height, analysis, errors })?)
+        self.errors += u64::from(!errors.is_empty());
+        let result = report::Result { v, session, frame, time, width, height, analysis, errors, clock: None };
+        Ok(Line::Result(result).to_json())
     }
 
     fn session(&mut self, name: &str) -> &mut Folding {
