@@ -186,6 +186,12 @@ pub struct Session {
     /// On `resumed`: whether the analysis state was still there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateKept>,
+    /// On `analyzers`: the list that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analyze: Option<String>,
+    /// On `analyzers`: the first frame whose result they make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
     /// On `closed`: what became of the pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
@@ -207,6 +213,8 @@ impl Session {
             event,
             session: session.to_owned(),
             state: None,
+            analyze: None,
+            from: None,
             totals: None,
             reason: None,
             taken_over: false,
@@ -223,6 +231,8 @@ pub enum Event {
     Started,
     /// A sender came back to it.
     Resumed,
+    /// Other analyzers make its results from here on.
+    Analyzers,
     /// Its sender is gone.
     Closed,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Instant,
 };
 
@@ -10,7 +10,7 @@ use cv_core::{report::Cause, whip::Mode};
 
 use crate::{
     admission::{Meter, Seat, ThreadMeter},
-    analysis::{Cost, Extraction, Input, Moment, Plan},
+    analysis::{Cost, Course, Input, Leg, Moment, Plan},
     decode::{Decoding, Output, Verdict},
     dispatch::{Job, Lane, Places},
     progress,
@@ -49,17 +49,42 @@ pub struct Wiring {
 
 /// What is drawn from a peer's pictures, and the way to where that is done.
 pub struct Analyst {
-    extraction: Extraction,
-    lane: Lane,
+    course: Course,
+    places: Places,
+    mode: Mode,
+    /// Where the pictures are on their course. Locked by the decoder's thread alone.
+    at: Mutex<(Leg, Lane)>,
 }
 
 impl Analyst {
     /// For a peer that was wired like this.
-    pub fn new(extraction: Extraction, wiring: &Wiring) -> Self {
-        let place = wiring.places.of(extraction.cost()).clone();
-        let lane = Lane::new(place, wiring.mode, extraction.width());
-        Self { extraction, lane }
+    pub fn new(course: Course, wiring: &Wiring) -> Self {
+        let (places, mode, leg) = (wiring.places.clone(), wiring.mode, course.leg());
+        let lane = lane(&leg, &places, mode);
+        Self { course, places, mode, at: Mutex::new((leg, lane)) }
     }
+
+    /// What the next picture is for.
+    fn at(&self) -> MutexGuard<'_, (Leg, Lane)> {
+        let mut at = self.at.lock().expect("a decoder that panicked is gone");
+        let leg = self.course.leg();
+        if leg.generation != at.0.generation {
+            // An analyzer that goes on sees its pictures in order: those on the lane before come first.
+            at.1.drain();
+            let lane = lane(&leg, &self.places, self.mode);
+            *at = (leg, lane);
+        }
+        at
+    }
+
+    /// Blocks until nothing is at work.
+    fn drain(&self) {
+        self.at.lock().expect("a decoder that panicked is gone").1.drain();
+    }
+}
+
+fn lane(leg: &Leg, places: &Places, mode: Mode) -> Lane {
+    Lane::new(places.of(leg.extraction.cost()).clone(), mode, leg.extraction.width())
 }
 
 /// Starts the decoder with the way of its pictures through analysis to the session. The analyst is known once the
@@ -94,7 +119,7 @@ pub fn start(id: PeerId, wiring: &Wiring, analyst: Arc<OnceLock<Analyst>>) -> Re
     let session = wiring.session.clone();
     let ended = move || {
         if let Some(analyst) = drained.get() {
-            analyst.lane.drain();
+            analyst.drain();
         }
         session.tell_blocking(Message::Drained(id));
     };
@@ -126,18 +151,22 @@ impl Analyst {
     fn analyze(&self, output: Output, answer: Answer) {
         let Output { identity, timing, picture, previous } = output;
         let (size, moment) = (picture.size(), Moment { frame: identity.frame, time: identity.time });
+        let at = self.at();
+        let (Leg { generation, extraction }, lane) = &*at;
+        let generation = *generation;
         let analyzed = move |extracted, spent, at| {
-            Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyzed: (spent, at), extracted }))
+            let analyzed = (spent, at);
+            Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyzed, extracted, generation }))
         };
-        if self.extraction.cost() == Cost::Light {
+        if extraction.cost() == Cost::Light {
             let started = Instant::now();
             let input = Input::new(&picture, previous.as_ref(), moment);
-            let extracted = progress::watched(|| self.extraction.run(&input));
+            let extracted = progress::watched(|| extraction.run(&input));
             return answer.give(analyzed(extracted, started.elapsed(), started));
         }
         let (missed, meter) = (answer.clone(), answer.meter.clone());
         let done = Box::new(move |extracted, spent| answer.give(analyzed(extracted, spent, Instant::now())));
-        let job = Job { extraction: self.extraction.clone(), picture, previous, moment, meter, done };
-        self.lane.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
+        let job = Job { extraction: extraction.clone(), picture, previous, moment, meter, done };
+        lane.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
     }
 }

@@ -54,6 +54,8 @@ pub struct Receiver {
     port: Port,
     doors: Doors,
     sessions: Sessions,
+    /// What sessions may ask for.
+    catalog: Arc<Catalog>,
     endpoint: Endpoint,
     stdout: Option<Stdout>,
     admission: Admission,
@@ -76,6 +78,7 @@ impl Receiver {
         }
         let list = List::read(&options.analyze).context("--analyze")?;
         let plan = catalog.trusted_list(&list).context("--analyze")?;
+        let catalog = Arc::new(catalog);
         let ops = ops::bind(options).await?;
         let port = media_port(options.media_port)?.with_public(&options.public_ip);
         let port = port.with_servers(&options.ice_servers, options.relay_only);
@@ -96,14 +99,14 @@ impl Receiver {
             sessions: sessions.clone(),
             admission: admission.clone(),
             plan,
-            catalog,
+            catalog: catalog.clone(),
             places,
             pictures,
             max_sessions: options.max_sessions.into(),
             port: port.clone(),
             ice_servers: options.ice_servers.clone(),
         });
-        Ok(Self { listener, port, doors, sessions, endpoint, stdout, admission, ops })
+        Ok(Self { listener, port, doors, sessions, catalog, endpoint, stdout, admission, ops })
     }
 
     /// Where HTTP is served.
@@ -137,7 +140,7 @@ impl Receiver {
         service::ready();
         tokio::spawn(service::report(vitals));
         let (close, closing) = process::stop();
-        let others = web::routes(self.sessions, closing.clone());
+        let others = web::routes(self.sessions, self.catalog, closing.clone());
         let served = self.doors.serve(self.listener, self.endpoint.routes(), others, closing);
         let server = tokio::spawn(served);
         stop.raised().await;

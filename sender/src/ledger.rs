@@ -7,6 +7,8 @@ use serde::{Deserialize, de::IgnoredAny};
 
 /// Latencies are counted in steps of a tenth of a millisecond up to this many; beyond only the largest is known.
 const STEPS: usize = 20_000;
+/// Changes of analyzers before one picture that are told apart; a receiver makes no more of them.
+const MAX_CHANGES: usize = 32;
 
 /// One line of results, as far as the sender cares.
 #[derive(Debug, Deserialize)]
@@ -19,7 +21,7 @@ pub struct Heard<'a> {
     to: Option<u64>,
     #[serde(borrow)]
     cause: Option<Cow<'a, str>>,
-    /// Of a session line: `started`, `resumed`, `closed`.
+    /// Of a session line: `started`, `resumed`, `analyzers`, `closed`.
     #[serde(borrow)]
     pub event: Option<Cow<'a, str>>,
     /// Of a session line: why it was closed.
@@ -37,6 +39,8 @@ pub struct Heard<'a> {
 struct HeardClock<'a> {
     #[serde(borrow)]
     captured: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    emitted: Option<Cow<'a, str>>,
 }
 
 /// What is known of the answers so far.
@@ -50,6 +54,8 @@ pub struct Ledger {
     /// Results in which an analyzer failed.
     pub errors: u64,
     latency: Latency,
+    /// When those changes of analyzers were told that no result has followed yet: after a break they are told again.
+    changes: Vec<String>,
 }
 
 impl Ledger {
@@ -63,6 +69,7 @@ impl Ledger {
         let (first, last) = match (heard.kind.as_ref(), heard.frame, heard.from, heard.to) {
             ("result", Some(frame), ..) => (frame, frame),
             ("gap", _, Some(from), Some(to)) if from <= to => (from, to),
+            ("session", _, Some(from), _) => return self.hear_change(heard, from),
             _ => return true,
         };
         if last < self.next {
@@ -82,6 +89,19 @@ impl Ledger {
             _ => self.gaps = self.gaps.saturating_add((last - first.max(self.next)).saturating_add(1)),
         }
         self.next = last.saturating_add(1);
+        self.changes.clear();
+        true
+    }
+
+    /// Takes note that other analyzers make the results from frame `from` on.
+    fn hear_change(&mut self, heard: &Heard<'_>, from: u64) -> bool {
+        let told = heard.clock.as_ref().and_then(|clock| clock.emitted.as_deref()).unwrap_or_default();
+        if from < self.next || self.changes.iter().any(|known| known == told) {
+            return false;
+        }
+        if self.changes.len() < MAX_CHANGES {
+            self.changes.push(told.to_owned());
+        }
         true
     }
 
@@ -164,6 +184,20 @@ mod tests {
         assert!(hear(&mut ledger, r#"{"type":"final","analysis":{}}"#));
         assert_eq!((ledger.next(), ledger.results, ledger.gaps, ledger.errors), (5, 2, 3, 1));
         assert!((ledger.latency(0.5) - 10.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_change_of_analyzers_that_is_told_again_is_no_news() {
+        let change = |from: u64, told: u64| {
+            format!(r#"{{"type":"session","event":"analyzers","from":{from},"clock":{{"emitted":"{told}"}}}}"#)
+        };
+        let mut ledger = Ledger::default();
+        assert!(hear(&mut ledger, &change(1, 7)) && hear(&mut ledger, &change(1, 8)));
+        assert!(!hear(&mut ledger, &change(1, 7)) && !hear(&mut ledger, &change(1, 8)));
+        assert!(hear(&mut ledger, r#"{"type":"result","frame":1}"#));
+        assert!(!hear(&mut ledger, &change(1, 7)));
+        assert!(hear(&mut ledger, &change(2, 9)));
+        assert!(hear(&mut ledger, r#"{"type":"session","event":"closed"}"#));
     }
 
     #[test]

@@ -60,6 +60,11 @@ impl Extraction {
         self.extractors.lock().expect("nobody panics while holding extractors")
     }
 
+    /// The pure half with that index.
+    pub(super) fn extract(&self, index: usize) -> Option<Arc<dyn Extract>> {
+        self.lock().get(index).map(|extractor| extractor.extract.clone())
+    }
+
     /// The costliest of its parts.
     pub fn cost(&self) -> Cost {
         self.cost

@@ -18,6 +18,7 @@ use serde_json::Value;
 mod baseline;
 mod busy;
 mod cadence;
+mod course;
 mod cv_metrics;
 mod cycles;
 mod extraction;
@@ -32,12 +33,13 @@ mod saved;
 mod stats;
 mod track;
 
+pub use course::{Course, Leg};
 pub use extraction::{Extracted, Extraction};
 pub use folding::Folding;
 pub use function::{DESCRIPTIONS as FUNCTIONS, Setup, answers};
 pub use luma::{Measures, measure};
 pub use parameters::Parameters;
-pub use plan::{Catalog, Plan, PlanError};
+pub use plan::{Catalog, Plan, PlanError, Succession};
 
 /// What an analyzer draws from one picture; plain data, so it can be saved and sent.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,6 +10,9 @@ use super::{
 };
 
 mod listed;
+mod succession;
+
+pub use succession::Succession;
 
 /// The longest list a session may ask for.
 const MAX_ANALYZERS: usize = 32;
@@ -232,6 +235,13 @@ impl PartialEq for Plan {
 
 impl PartialEq for Step {
     fn eq(&self, other: &Self) -> bool {
+        self.is_as(other) && self.from == other.from
+    }
+}
+
+impl Step {
+    /// Whether it is the same, whatever it builds on.
+    fn is_as(&self, other: &Self) -> bool {
         let same = match (&self.kind, &other.kind) {
             (Kind::BuiltIn(row, parameters), Kind::BuiltIn(other_row, others)) => {
                 row.name == other_row.name && parameters == others
@@ -239,7 +249,7 @@ impl PartialEq for Step {
             (Kind::Function(function), Kind::Function(other)) => Arc::ptr_eq(function, other),
             _ => false,
         };
-        same && self.name == other.name && self.from == other.from
+        same && self.name == other.name
     }
 }
 
@@ -285,12 +295,22 @@ impl Plan {
 
     /// The analyzers, ready to run for a session: the pure halves and the ordered ones.
     pub fn begin(&self, session: &str) -> (Extraction, Folding) {
-        let (mut extractors, mut parts) = (Vec::new(), Vec::<Part>::with_capacity(self.steps.len()));
-        for step in &self.steps {
-            let (extract, fold) = step.kind.begin(session);
+        let (extraction, parts) = self.assemble(|index| self.steps[index].kind.begin(session));
+        let parts = parts.into_iter().map(|(name, fold, source)| Part { name, fold, source });
+        (extraction, Folding { parts: parts.collect(), cost: self.cost() })
+    }
+
+    /// Puts together what `halves` gives for each step: the pure halves, and with name and source the ordered ones.
+    fn assemble<F>(
+        &self,
+        mut halves: impl FnMut(usize) -> (Option<Arc<dyn Extract>>, F),
+    ) -> (Extraction, Vec<(String, F, Source)>) {
+        let (mut extractors, mut parts) = (Vec::new(), Vec::<(String, F, Source)>::with_capacity(self.steps.len()));
+        for (index, step) in self.steps.iter().enumerate() {
+            let (extract, fold) = halves(index);
             let source = match (extract, step.from) {
                 (Some(extract), from) => {
-                    let from = from.and_then(|from| match parts[from].source {
+                    let from = from.and_then(|from| match parts[from].2 {
                         Source::Extractor(index) => Some((index, self.steps[from].name.clone())),
                         Source::Part(_) => None,
                     });
@@ -299,11 +319,10 @@ impl Plan {
                 }
                 (None, from) => Source::Part(from.expect("a list is joined before it begins")),
             };
-            parts.push(Part { name: step.name.clone(), fold, source });
+            parts.push((step.name.clone(), fold, source));
         }
-        let cost = self.cost();
         let width = self.steps.iter().filter_map(|step| step.kind.width()).min();
-        (Extraction::new(extractors, cost, width), Folding { parts, cost })
+        (Extraction::new(extractors, self.cost(), width), parts)
     }
 }
 

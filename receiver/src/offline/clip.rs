@@ -28,7 +28,10 @@ use cv_source::{
     framing::Framing,
     selection::{Selected, Selection},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc,
+    oneshot::{self, error::TryRecvError},
+};
 
 use crate::{
     admission::Meter,
@@ -96,7 +99,7 @@ impl Clip {
         desk.say(&Line::Session(report::Session::new(Event::Started, &desk.session)))?;
         let mut stopped = false;
         loop {
-            // What waits in the buffer is for whoever reads along, while there is nothing else to do.
+            // What waits in the buffer is for whoever reads along, as soon as there is nothing else to do.
             if reading.pictures.is_empty() {
                 desk.flush()?;
             }
@@ -226,8 +229,15 @@ struct Desk<W> {
 
 impl<W: Write> Desk<W> {
     async fn answer(&mut self, picture: Pending) -> Result<()> {
-        let Pending { moment: Moment { frame, time }, size, extracted } = picture;
-        let extracted = extracted.await.map_err(|_panicked| {
+        let Pending { moment: Moment { frame, time }, size, mut extracted } = picture;
+        let extracted = match extracted.try_recv() {
+            Err(TryRecvError::Empty) => {
+                self.flush()?;
+                extracted.await.ok()
+            }
+            done => done.ok(),
+        };
+        let extracted = extracted.ok_or_else(|| {
             anyhow!("an analyzer broke down on frame {frame}, at {time} s; the lines above say where, so leave it out")
         })?;
         let (v, session, width, height) = (report::VERSION, self.session.clone(), size.width(), size.height());

@@ -2,7 +2,8 @@
 //!
 //! Takes the lines that `--emit features` printed, and gives the lines that were printed beside them, without
 //! `clock`: those of sessions and gaps as they were, results and final lines made anew. With the list of analyzers of
-//! that run they are the same; with other parameters they show what these would have said.
+//! that run they are the same; with other parameters they show what these would have said. Where analyzers changed in the
+//! middle of a session, the one list that is given is at work before and after.
 
 use std::{
     collections::HashMap,

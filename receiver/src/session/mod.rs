@@ -20,12 +20,13 @@ use cv_core::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    analysis::{Extracted, Extraction, Plan},
+    analysis::{Course, Extracted, Plan},
     decode::{Identity, Timing},
     sink::Outbox,
 };
 
 mod history;
+mod kept;
 mod task;
 
 /// Messages that may wait for a session's task. Decoders block on it, so it bounds their lead.
@@ -93,13 +94,15 @@ pub struct Analyzed {
     pub analyzed: (Duration, Instant),
     /// What they drew.
     pub extracted: Extracted,
+    /// Which part of the session's course that belongs to.
+    pub generation: u64,
 }
 
 /// Something that happens to a session.
 pub enum Message {
     /// A sender was accepted. Hears what is to be drawn from its pictures, or nothing if it may not go on, because
     /// another sender had the session meanwhile.
-    Attach(Attachment, oneshot::Sender<Option<Extraction>>),
+    Attach(Attachment, oneshot::Sender<Option<Course>>),
     /// The sender's data channel is open.
     Channel(PeerId, Outbox),
     /// One access unit is done; the number counts them per peer.
@@ -116,8 +119,21 @@ pub enum Message {
     Abandon,
     /// The analysis state is to be forgotten.
     Forget(oneshot::Sender<()>),
+    /// Other analyzers are wanted, which the text says, from the next picture on.
+    Change(Arc<Plan>, String, oneshot::Sender<Result<(), Unchanged>>),
     /// Somebody wants to know whether it still answers.
     Ping(oneshot::Sender<()>),
+}
+
+/// Why a session's analyzers stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unchanged {
+    /// There is no analysis that could be changed.
+    #[error("it has no sender, and its analysis has ended; the next sender asks for what it wants, by --analyze")]
+    Ended,
+    /// Changes wait for a picture, and there is none.
+    #[error("as many changes as may be wait for its next picture; try again when it has come")]
+    Waiting,
 }
 
 /// The end of a peer.

@@ -9,15 +9,18 @@ use std::{
 };
 
 use cv_core::{
-    report::{self, Analysis, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals},
+    report::{self, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals},
     whip::Mode,
 };
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Printing, Reason, history::History};
+use super::{
+    Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Printing, Reason, Unchanged, history::History,
+    kept::Kept,
+};
 use crate::{
-    analysis::{Extraction, Folding, Plan},
+    analysis::Plan,
     decode::Identity,
     metrics::METRICS,
     sink::{Outbox, Rendered},
@@ -73,13 +76,6 @@ struct Peer {
     packets: Box<dyn Fn() -> Packets + Send>,
 }
 
-/// Analysis state with the plan it belongs to.
-struct Kept {
-    plan: Arc<Plan>,
-    extraction: Extraction,
-    folding: Folding,
-}
-
 impl Task {
     pub(super) fn new(id: String, ttl: Duration, printing: Option<Printing>) -> Self {
         Self {
@@ -124,8 +120,8 @@ impl Task {
                 if !stale {
                     self.attach(attachment);
                 }
-                let extraction = self.kept.as_ref().filter(|_| !stale).map(|kept| kept.extraction.clone());
-                answer.send(extraction).ok();
+                let course = self.kept.as_ref().filter(|_| !stale).map(Kept::course);
+                answer.send(course).ok();
             }
             Message::Channel(peer, outbox) => {
                 self.reached = true;
@@ -145,6 +141,9 @@ impl Task {
             }
             Message::Describe(answer) => {
                 answer.send(self.describe()).ok();
+            }
+            Message::Change(plan, list, answer) => {
+                answer.send(self.change(plan, list)).ok();
             }
             Message::Ping(answer) => {
                 answer.send(()).ok();
@@ -170,7 +169,7 @@ impl Task {
         if let Some(older) = self.peer.take() {
             self.take_over(older, next.is_some());
         }
-        let goes_on = self.kept.as_ref().is_some_and(|kept| *kept.plan == *plan);
+        let goes_on = self.kept.as_ref().is_some_and(|kept| kept.suits(&plan));
         if !goes_on {
             self.kept = Some(Kept::new(plan, &self.id));
         }
@@ -239,6 +238,26 @@ impl Task {
         }
         if let Some(replaced) = replaced {
             replaced.send(loss).ok();
+        }
+    }
+
+    /// Has other analyzers take over with the next picture.
+    fn change(&mut self, plan: Arc<Plan>, list: String) -> Result<(), Unchanged> {
+        let kept = self.kept.as_mut().ok_or(Unchanged::Ended)?;
+        if kept.change(&self.id, plan, list) { Ok(()) } else { Err(Unchanged::Waiting) }
+    }
+
+    /// Changes the analyzers to those that drew from picture `frame`, which comes next.
+    fn turn(&mut self, generation: u64, frame: u64) {
+        while let Some(list) = self.kept.as_mut().and_then(|kept| kept.turn(generation)) {
+            tracing::info!(
+                event = "session-analyzers",
+                session = self.id,
+                frame,
+                "analyzers from frame {frame} on: {list}"
+            );
+            let news = report::Session { analyze: Some(list), from: Some(frame), ..self.news(Event::Analyzers) };
+            self.emit(&Line::Session(news));
         }
     }
 
@@ -311,7 +330,8 @@ impl Task {
     }
 
     fn answer(&mut self, analyzed: Analyzed) {
-        let Analyzed { identity, size, timing, analyzed: (analyze, _), extracted } = analyzed;
+        let Analyzed { identity, size, timing, analyzed: (analyze, _), extracted, generation } = analyzed;
+        self.turn(generation, identity.frame);
         let Some(kept) = self.kept.as_mut() else { return };
         self.time.1 = self.time.0 + identity.time;
         if let Some(printing) = self.printing.as_ref().filter(|printing| printing.features) {
@@ -529,27 +549,5 @@ impl Peer {
         self.outcomes.pop_front();
         self.next_order += 1;
         Some(outcome)
-    }
-}
-
-impl Kept {
-    fn new(plan: Arc<Plan>, session: &str) -> Self {
-        let (extraction, folding) = plan.begin(session);
-        Self { plan, extraction, folding }
-    }
-
-    /// Forgets all that was learnt; a sender of the moment goes on.
-    fn begin_anew(&mut self, session: &str) {
-        let (extraction, folding) = self.plan.begin(session);
-        self.extraction.renew(&extraction);
-        self.folding = folding;
-    }
-
-    /// What the analyzers say about the whole session.
-    fn finish(&mut self) -> Analysis {
-        if self.folding.waits() {
-            return tokio::task::block_in_place(|| self.folding.finish());
-        }
-        self.folding.finish()
     }
 }

@@ -24,6 +24,8 @@ pub struct Rendered {
     pub session: String,
     /// The frame numbers it answers or accounts for.
     pub frames: Option<(u64, u64)>,
+    /// The frame whose result it belongs in front of, if it does: other analyzers make it.
+    pub before: Option<u64>,
     /// The JSON text, without a line end.
     pub json: String,
 }
@@ -31,7 +33,8 @@ pub struct Rendered {
 impl Rendered {
     /// `line` of `session` as text.
     pub fn new(session: &str, line: &Line) -> Arc<Self> {
-        Arc::new(Self { session: session.to_owned(), frames: line.frames(), json: line.to_json() })
+        let before = if let Line::Session(news) = line { news.from } else { None };
+        Arc::new(Self { session: session.to_owned(), frames: line.frames(), before, json: line.to_json() })
     }
 }
 

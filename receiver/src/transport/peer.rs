@@ -33,7 +33,7 @@ use super::{
     socket::Up,
 };
 use crate::{
-    analysis::Extraction,
+    analysis::Course,
     metrics::{METRICS, Presence},
     pipeline::{self, Analyst, Wiring},
     session::{Attachment, Ending, Loss, Message, PeerId, Reason, Session},
@@ -154,8 +154,8 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
         }
     };
     let taken_over = match attach(id, &wiring, intake.0.clone()).await {
-        Ok((extraction, taken_over)) => {
-            analyst.get_or_init(|| Analyst::new(extraction, &wiring));
+        Ok((course, taken_over)) => {
+            analyst.get_or_init(|| Analyst::new(course, &wiring));
             taken_over
         }
         Err(error) => {
@@ -182,17 +182,13 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
 }
 
 /// Makes the peer the sender of its session. Gives what is drawn from its pictures, and what tells when another one is.
-async fn attach(
-    peer: PeerId,
-    wiring: &Wiring,
-    intake: Intake,
-) -> Result<(Extraction, oneshot::Receiver<Loss>), PeerError> {
+async fn attach(peer: PeerId, wiring: &Wiring, intake: Intake) -> Result<(Course, oneshot::Receiver<Loss>), PeerError> {
     let (replaced, taken_over) = oneshot::channel();
     let Wiring { client, mode, next, run, .. } = *wiring;
     let packets = Box::new(move || intake.packets());
     let attachment = Attachment { peer, client, mode, next, run, plan: wiring.plan.clone(), replaced, packets };
     match wiring.session.ask(|answer| Message::Attach(attachment, answer)).await {
-        Some(Some(extraction)) => Ok((extraction, taken_over)),
+        Some(Some(course)) => Ok((course, taken_over)),
         Some(None) => Err(PeerError::Superseded),
         None => Err(PeerError::Ended),
     }

@@ -53,7 +53,7 @@ pub struct Settings {
     /// Analyzers of a session that asks for none.
     pub plan: Plan,
     /// What a session may ask for.
-    pub catalog: Catalog,
+    pub catalog: Arc<Catalog>,
     /// Where heavy extraction runs.
     pub places: Places,
     /// Whether pictures are stored.

@@ -16,12 +16,13 @@ use axum::{
     },
     routing,
 };
-use cv_core::{process::Stop, session_id::SessionId};
+use cv_core::{analyzers::List, process::Stop, session_id::SessionId};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::{
-    session::Message,
+    analysis::Catalog,
+    session::{Message, Unchanged},
     sessions::Sessions,
     sink::{self, Bound, Inbox, Rendered},
 };
@@ -52,13 +53,16 @@ const MAX_WAITING: usize = 256 << 10;
 /// What the caller's token may do.
 type Caller = Extension<Arc<Grant>>;
 
-/// The routes about sessions. Readers are sent away in good order when `closing` is raised.
-pub fn routes(sessions: Sessions, closing: Stop) -> Router {
+/// The routes about sessions, which may ask for what `catalog` has. Readers are sent away in good order when `closing`
+/// is raised.
+pub fn routes(sessions: Sessions, catalog: Arc<Catalog>, closing: Stop) -> Router {
     Router::new()
         .route("/cv/sessions", routing::get(list))
         .route("/cv/session", routing::delete(forget_named))
         .route("/cv/session/{id}", routing::get(describe).delete(forget))
+        .route("/cv/session/{id}/analyze", routing::patch(change))
         .route("/cv/session/{id}/results", routing::get(results))
+        .layer(Extension(catalog))
         .layer(Extension(closing))
         .with_state(sessions)
 }
@@ -77,6 +81,27 @@ async fn describe(
 ) -> Result<Json<Value>, Problem> {
     let session = sessions.find(&access::session(&grant, Scope::Read, &id)?).ok_or_else(|| unknown(&id))?;
     session.ask(Message::Describe).await.map(Json).ok_or_else(|| unknown(&id))
+}
+
+/// PATCH: other analyzers from the next picture on.
+async fn change(
+    State(sessions): State<Sessions>,
+    Extension(grant): Caller,
+    Extension(catalog): Extension<Arc<Catalog>>,
+    Path(id): Path<String>,
+    body: String,
+) -> Result<Json<Value>, Problem> {
+    let session = sessions.find(&access::session(&grant, Scope::Admin, &id)?).ok_or_else(|| unknown(&id))?;
+    let wrong = |error: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error);
+    let list = List::of_body(&body).map_err(|error| wrong(error.to_string()))?;
+    let plan = catalog.plan_list(&list).map_err(|error| wrong(error.to_string()))?;
+    let asked = list.to_string();
+    let changed = session.ask(|answer| Message::Change(Arc::new(plan), asked.clone(), answer)).await;
+    match changed.ok_or_else(|| unknown(&id))? {
+        Ok(()) => Ok(Json(json!({ "session": id, "analyze": asked }))),
+        Err(why @ Unchanged::Ended) => Err(Problem::new(StatusCode::CONFLICT, format!("session {id}: {why}"))),
+        Err(why @ Unchanged::Waiting) => Err(Problem::unavailable(format!("session {id}: {why}"))),
+    }
 }
 
 async fn forget(

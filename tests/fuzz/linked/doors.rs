@@ -70,12 +70,12 @@ impl World {
         let cli = Cli::parse_from(["cv-receiver", "--rate-limit", "0", "--max-sessions", "1", "--cors-origin", "*"]);
         let doors = Doors::new(&cli.serve.doors, cli.serve.listen).expect("nothing is asked for that can fail");
         let sessions = Sessions::new(10, cli.serve.session_ttl, None);
-        let catalog = Catalog::default();
+        let catalog = Arc::new(Catalog::default());
         let threads = Arc::new(Threads::start("extract", 1).expect("a thread"));
         let endpoint = Endpoint::new(Settings {
             sessions: sessions.clone(),
             plan: catalog.plan("stats").expect("it is built in"),
-            catalog,
+            catalog: catalog.clone(),
             places: Workplaces { here: threads.clone(), away: threads },
             pictures: None,
             admission: Admission::new(0.0),
@@ -84,7 +84,7 @@ impl World {
             ice_servers: Vec::new(),
         });
         let (close, closing) = process::stop();
-        let server = doors.server(endpoint.routes(), web::routes(sessions.clone(), closing.clone()));
+        let server = doors.server(endpoint.routes(), web::routes(sessions.clone(), catalog, closing.clone()));
         let (places, _) = Places::new(Limits { total: 10, per_address: 10 });
         drop(_guard);
         Self { runtime, server, sessions, places, closing, _close: close }
