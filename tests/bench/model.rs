@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use cv_core::picture::Picture;
 use cv_receiver::analysis::{Catalog, Extraction, Features, Input, Moment, Setup};
-use cv_sender::{framing::Framing, source::file};
+use cv_source::{file, framing::Framing};
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: cv-model RECEIVER LIBRARY PYTHON OURS REFERENCE CLIP, both lists with one analyzer each";
