@@ -4,8 +4,8 @@
 const STRAIGHT: f64 = 160.0;
 const BENT: f64 = 150.0;
 
-/// Seconds that a hold must last to be one, and that a break may last.
-const LEAST_HOLD: f64 = 0.5;
+/// Seconds that a hold must last to be one, since who bends down is straight for a moment, too; and that a break may last.
+const LEAST_HOLD: f64 = 1.0;
 const MOST_BREAK: f64 = 0.5;
 
 /// Seconds without a picture after which nothing joins what was to what comes.
