@@ -47,19 +47,19 @@ impl Region {
     }
 
     /// What lies in it, as `width` by `height` pixels between four of the picture each, in samples of 0 to 255 less
-    /// `mean` and divided by `deviation`, a value a colour, at the end of `numbers`. What lies outside of the picture is
-    /// black.
+    /// `mean` and divided by `deviation`, a value a colour. What lies outside of the picture is black.
+    ///
+    /// # Panics
+    /// If `numbers` are not three for each of these pixels.
     pub(super) fn sample(
         &self,
         view: &View<'_>,
         (width, height, layout): (usize, usize, Layout),
         (mean, deviation): ([f32; 3], [f32; 3]),
-        numbers: &mut Vec<f32>,
+        numbers: &mut [f32],
     ) {
+        assert_eq!(numbers.len(), 3 * width * height, "three numbers are a pixel");
         let factor = deviation.map(|deviation| 1.0 / deviation);
-        let begin = numbers.len();
-        numbers.resize(begin + 3 * width * height, 0.0);
-        let numbers = &mut numbers[begin..];
         // The middle of the first pixel, and the steps to those right of it and below it.
         let corner = self.point(0.5 / width as f32, 0.5 / height as f32);
         let right = self.point(1.5 / width as f32, 0.5 / height as f32);
@@ -69,8 +69,17 @@ impl Region {
         for row in 0..height {
             // Samples lie in the middle of their pixels.
             let [x, y] = [0, 1].map(|axis| corner[axis] + row as f32 * below[axis] - 0.5);
-            for (column, colour) in colours.iter_mut().enumerate() {
-                *colour = between(view, x + column as f32 * right[0], y + column as f32 * right[1]);
+            let place = |column: usize| [x + column as f32 * right[0], y + column as f32 * right[1]];
+            // What lies between two places inside lies inside.
+            if [place(0), place(width - 1)].iter().all(|place| is_inside(view, place)) {
+                for (column, colour) in colours.iter_mut().enumerate() {
+                    *colour = between(view, place(column));
+                }
+            } else {
+                for (column, colour) in colours.iter_mut().enumerate() {
+                    let place = place(column);
+                    *colour = if is_inside(view, &place) { between(view, place) } else { at_the_edge(view, place) };
+                }
             }
             match layout {
                 Layout::Packed => {
@@ -91,18 +100,21 @@ impl Region {
     }
 }
 
-/// The colour between the four samples around a point.
+/// Whether there are samples around a point, and one more to its right.
+fn is_inside(view: &View<'_>, [x, y]: &[f32; 2]) -> bool {
+    let inside = |place: f32, most: u32| place >= 0.0 && place < most.saturating_sub(2) as f32;
+    inside(*x, view.width()) && inside(*y, view.height())
+}
+
+/// The colour between the four samples around a point inside.
 #[inline(always)]
-fn between(view: &View<'_>, x: f32, y: f32) -> [f32; 3] {
-    let (width, height) = (view.width() as usize, view.height() as usize);
+fn between(view: &View<'_>, [x, y]: [f32; 2]) -> [f32; 3] {
+    let width = view.width() as usize;
     // What is not negative is cut to whole numbers in an instruction; rounding down is a call on some processors.
     let (column, row) = (x as i32 as usize, y as i32 as usize);
-    // Four samples are read at once, one more than a pixel has.
-    if !(x >= 0.0 && y >= 0.0 && column + 2 < width && row + 1 < height) {
-        return at_the_edge(view, x, y);
-    }
     let (across, down) = (x - column as i32 as f32, y - row as i32 as f32);
     let at = 3 * (row * width + column);
+    // Four samples are read at once, one more than a pixel has.
     let (upper, lower) = (&view.samples()[at..at + 7], &view.samples()[at + 3 * width..at + 3 * width + 7]);
     let [left, right, below_left, below_right] = [&upper[..4], &upper[3..], &lower[..4], &lower[3..]].map(four);
     let mut colour = [0.0; 4];
@@ -120,9 +132,9 @@ fn four(samples: &[u8]) -> [f32; 4] {
     samples.first_chunk().map_or([0.0; 4], |samples: &[u8; 4]| samples.map(|sample| i32::from(sample) as f32))
 }
 
-/// The same where some of the four samples lie outside and are black.
+/// The same anywhere: of the four samples those that lie outside are black.
 #[cold]
-fn at_the_edge(view: &View<'_>, x: f32, y: f32) -> [f32; 3] {
+fn at_the_edge(view: &View<'_>, [x, y]: [f32; 2]) -> [f32; 3] {
     let (left, top) = (x.floor(), y.floor());
     let (across, down) = (x - left, y - top);
     let weights = [(1.0 - across) * (1.0 - down), across * (1.0 - down), (1.0 - across) * down, across * down];
@@ -153,7 +165,7 @@ mod tests {
     }
 
     fn first_colour(region: Region, width: usize, height: usize) -> Vec<f32> {
-        let (samples, mut numbers) = (view(), Vec::new());
+        let (samples, mut numbers) = (view(), vec![0.0; 3 * width * height]);
         region.sample(&View::of(4, 2, &samples), (width, height, Layout::Planes), RAW, &mut numbers);
         numbers[..width * height].iter().map(|number| number.round()).collect()
     }
@@ -177,8 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn inside_and_at_the_edge_colours_are_the_same() {
+        let samples: Vec<u8> = (0..3 * 20 * 20).map(|index| (index * index % 251) as u8).collect();
+        let view = View::of(20, 20, &samples);
+        for place in [[0.0, 0.0], [3.25, 7.5], [17.9, 17.9], [0.001, 12.999]] {
+            assert!(is_inside(&view, &place));
+            for (one, other) in between(&view, place).into_iter().zip(at_the_edge(&view, place)) {
+                assert!((one - other).abs() < 1e-3, "{place:?}");
+            }
+        }
+    }
+
+    #[test]
     fn numbers_are_normalised_in_either_layout() {
-        let (samples, mut numbers) = (view(), Vec::new());
+        let (samples, mut numbers) = (view(), vec![0.0; 24]);
         let region = Region { centre: [2.0, 1.0], size: [4.0, 2.0], angle: 0.0 };
         let packed = (4, 2, Layout::Packed);
         region.sample(&View::of(4, 2, &samples), packed, ([0.0, 0.0, 55.0], [1.0, 1.0, 2.0]), &mut numbers);

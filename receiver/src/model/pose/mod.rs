@@ -112,9 +112,10 @@ impl Eye {
             Layout::Packed => [count, rows, columns, 3],
             Layout::Planes => [count, 3, rows, columns],
         };
-        self.numbers.clear();
-        for region in regions {
-            region.sample(view, (width, height, layout), (mean, deviation), &mut self.numbers);
+        let each = 3 * width * height;
+        self.numbers.resize(each * regions.len(), 0.0);
+        for (region, numbers) in regions.iter().zip(self.numbers.chunks_exact_mut(each)) {
+            region.sample(view, (width, height, layout), (mean, deviation), numbers);
         }
         network.run(&shape, &self.numbers, wanted)
     }
