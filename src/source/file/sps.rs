@@ -8,6 +8,8 @@ use cv_core::{annex_b, geometry::Size};
 pub struct Sps {
     /// `profile_idc`: 66 Baseline, 77 Main, 100 High, and so on.
     pub profile: u8,
+    /// `level_idc`, ten times the level: 40 is level 4, 52 is level 5.2.
+    pub level: u8,
     /// `chroma_format_idc`: 1 is 4:2:0.
     pub chroma: u32,
     /// Bits in a sample, the larger of luma and chroma.
@@ -26,7 +28,8 @@ impl Sps {
         let bytes: Vec<u8> = annex_b::unescape(nal.get(1..)?).collect();
         let mut bits = Bits { bytes: &bytes, at: 0 };
         let profile = bits.take(8)? as u8;
-        bits.take(16)?;
+        bits.take(8)?;
+        let level = bits.take(8)? as u8;
         bits.ue()?;
         let (chroma, depth) = if HIGH_PROFILES.contains(&profile) { high(&mut bits)? } else { (1, 8) };
         bits.ue()?;
@@ -42,7 +45,7 @@ impl Sps {
         let fields = if progressive { 1 } else { 2 };
         let size = cropped(&mut bits, [width.checked_mul(16)?, height.checked_mul(16 * fields)?], [chroma, fields])?;
         let full_range = full_range(&mut bits);
-        Some(Self { profile, chroma, depth, progressive, size, full_range })
+        Some(Self { profile, level, chroma, depth, progressive, size, full_range })
     }
 
     /// Why the built-in decoder cannot do such a stream, or `None` where it can.
@@ -51,6 +54,7 @@ impl Sps {
             Self { depth: 9.., .. } => Some("its samples have more than 8 bits"),
             Self { chroma: 0 | 2.., .. } => Some("its pictures are not 4:2:0"),
             Self { progressive: false, .. } => Some("its pictures are interlaced"),
+            Self { level: 53.., .. } => Some("its level is above 5.2"),
             Self { profile: 66 | 77 | 100, .. } => None,
             _ => Some("its profile is not Baseline, Main or High"),
         }
@@ -179,6 +183,12 @@ impl Bits<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A parameter set of x264 for 4096x4096 pixels, which takes level 6.
+    const LARGE: &[u8] = &[
+        0x67, 0x64, 0x00, 0x3c, 0xac, 0xd9, 0x40, 0x10, 0x00, 0x08, 0x06, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04,
+        0x00, 0x00, 0x03, 0x00, 0x28, 0x3c, 0x20, 0x10, 0x65, 0x80,
+    ];
     use proptest::prelude::*;
 
     #[test]
@@ -187,6 +197,14 @@ mod tests {
         assert_eq!([bits.ue(), bits.ue(), bits.ue(), bits.ue(), bits.ue()], [0, 1, 2, 3, 4].map(Some));
         let mut bits = Bits { bytes: &[0b0100_1100, 0b1000_0101, 0], at: 0 };
         assert_eq!([bits.se(), bits.se(), bits.se(), bits.se()], [1, -1, 2, -2].map(Some));
+    }
+
+    #[test]
+    fn pictures_beyond_level_5_2_are_not_for_the_built_in_decoder() {
+        let large = Sps::parse(LARGE).unwrap();
+        assert_eq!((large.level, large.size), (60, Size::new(4096, 4096).unwrap()));
+        assert_eq!(large.obstacle(), Some("its level is above 5.2"));
+        assert_eq!(Sps { level: 52, ..large }.obstacle(), None);
     }
 
     #[test]
