@@ -107,8 +107,9 @@ impl List {
     /// What a request's body says: JSON, if it begins with a bracket, else a line.
     pub fn of_body(text: &str) -> Result<Self, ListError> {
         let text = text.trim();
-        if text.starts_with('[') {
-            json_entries(text, "the body").map(Self::Entries)
+        if text.starts_with(['[', '{']) {
+            let form = "send a line like stats:window=5,pulse or JSON like [{\"name\":\"stats\",\"window\":5}]";
+            json_entries(text, "the body").map(Self::Entries).map_err(|error| error.with_advice(form))
         } else {
             Ok(Self::Line(text.to_owned()))
         }
@@ -180,6 +181,9 @@ impl Entry {
     }
 
     fn check_sendable(&self) -> Result<(), ListError> {
+        if self.name.is_empty() || self.name.contains('=') {
+            return Err(ListError::Unsendable { key: "name".into(), value: self.name.clone() });
+        }
         let fits = |text: &str| !text.contains([',', ':']) && text.trim() == text;
         let name = ("name".to_owned(), self.name.clone());
         let mut pairs = self.parameters.iter().chain([&name]);
@@ -220,6 +224,16 @@ fn json_entries(text: &str, name: &str) -> Result<Vec<Entry>, ListError> {
         let problem = problem.rsplit_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem);
         malformed(name, (line > 0).then_some(line), problem)
     })
+}
+
+impl ListError {
+    /// The same, with what would be right.
+    fn with_advice(mut self, advice: &str) -> Self {
+        if let Self::Malformed { problem, .. } = &mut self {
+            *problem = format!("{problem}; {advice}");
+        }
+        self
+    }
 }
 
 fn malformed(name: &str, line: Option<usize>, problem: &str) -> ListError {

@@ -334,3 +334,23 @@ fn a_signal_is_heard_while_a_clip_on_stdin_has_not_begun() {
     assert!(said.lines.is_empty(), "{:?}", said.lines);
     drop(writer);
 }
+
+#[test]
+fn what_is_read_is_never_overwritten_and_what_cannot_be_read_overwrites_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("saved.ndjson");
+    std::fs::write(&saved, "anything").unwrap();
+    let absent = folder.path().join("absent.mp4");
+    for (input, reason) in
+        [(["--features"], &saved), (["--file"], &saved), (["--file"], &absent)].map(|([flag], path)| {
+            ((flag, path), if path == &saved { "names the file that is read" } else { "cannot open" })
+        })
+    {
+        let mut command = program::command("cv-receiver");
+        command.args(["analyze", input.0]).arg(input.1).arg("--out").arg(&saved);
+        let program = Program::start(command);
+        assert_eq!(program.wait(LIMIT), Some(1));
+        assert!(program.stderr().contains(reason), "{}", program.stderr());
+        assert_eq!(std::fs::read_to_string(&saved).unwrap(), "anything");
+    }
+}

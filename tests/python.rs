@@ -341,7 +341,8 @@ fn what_a_function_found_is_kept_and_folded_again() {
     command.args(["analyze", "--analyze", &list, "--features"]).arg(&saved);
     command.arg("--python").arg(python::interpreter());
     let program = Program::start(command);
-    assert_eq!(program.wait(program::LIMIT), Some(0), "{}", program.stderr());
+    // Some of what was found were errors, which are errors again.
+    assert_eq!(program.wait(program::LIMIT), Some(3), "{}", program.stderr());
     lines::assert_same("folded again", &sent.lines, &program.stdout());
 }
 
@@ -432,4 +433,42 @@ def analyze_batch(frames, metas):
     let messages = errors(&printed);
     assert_eq!(messages.len(), 20);
     assert!(messages.iter().all(|(_, message)| message.starts_with("analyze_batch returned 0 results for ")));
+}
+
+#[test]
+fn pictures_that_do_not_fit_beside_each_other_are_shown_in_turns() {
+    let script = Script::new(
+        "
+import time
+def look(frame, meta):
+    return {}
+def analyze_batch(frames, metas):
+    time.sleep(0.3)
+    return [{'frame': meta.frame, 'together': len(frames)} for meta in metas]
+",
+    );
+    let receiver = receiver(&format!("{},extract=true,batch=8", script.function("look")), &[]);
+    let source = ["--pattern", "bars:size=3840x2160", "--crop", "1", "--frames", "16", "--pace", "max"];
+    let sent = Sender::run(&receiver.url(), &source).expect(0);
+    let found = findings(&lines::parse(&sent.lines), "look");
+    for (frame, finding) in found.iter().enumerate() {
+        assert_eq!(finding["frame"], frame);
+        // Five of them are as much as the memory holds.
+        assert!(finding["together"].as_u64().unwrap() <= 5, "{finding}");
+    }
+    assert_eq!(found.len(), 16);
+}
+
+#[test]
+fn an_object_that_can_be_called_is_a_function() {
+    let script = Script::new(
+        "
+class Look:
+    def __call__(self, frame, meta):
+        return {'frame': meta.frame}
+look = Look()
+",
+    );
+    let found = findings(&run(&script.function("look"), 0), "look");
+    assert_eq!(found[19], json!({"frame": 19}));
 }

@@ -93,8 +93,8 @@ fn counts(name: &str, exercise: &str, fps: f64, bottoms: &[u64]) {
         assert_eq!(Value::from(events), said["reps"], "{what}: told as they happen");
         assert_eq!(posed.again(&format!("exercise={exercise}"), 1), said, "{what}, folded again");
         let thinned = posed.again(&format!("exercise={exercise}"), 3)["count"].as_u64().unwrap();
-        // Of the push-ups, two in three of a second each, there are six pictures each.
-        let (all, missed) = (bottoms.len() as u64, if exercise == "pushup" { 4 } else { 0 });
+        // Push-ups of 0.6 seconds are five pictures each then, and some get lost.
+        let (all, missed) = (bottoms.len() as u64, if exercise == "pushup" { 8 } else { 0 });
         assert!((all - missed..=all).contains(&thinned), "{what}, every third picture: {thinned}");
         for other in EXERCISES.into_iter().filter(|other| ![exercise, "plank"].contains(other)) {
             assert_eq!(posed.again(&format!("exercise={other}"), 1)["count"], 0, "{what} as {other}");

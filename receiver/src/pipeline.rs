@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -77,9 +77,9 @@ impl Analyst {
         at
     }
 
-    /// Blocks until nothing is at work.
+    /// Blocks until nothing is at work. Called also while a panic unwinds, hence without one of its own.
     fn drain(&self) {
-        self.at.lock().expect("a decoder that panicked is gone").1.drain();
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).1.drain();
     }
 }
 
@@ -152,13 +152,13 @@ impl Analyst {
         let Output { identity, timing, picture, previous } = output;
         let (size, moment) = (picture.size(), Moment { frame: identity.frame, time: identity.time });
         let at = self.at();
-        let (Leg { generation, extraction }, lane) = &*at;
-        let generation = *generation;
+        let Leg { generation, extraction } = at.0.clone();
         let analyzed = move |extracted, spent, at| {
             let analyzed = (spent, at);
             Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyzed, extracted, generation }))
         };
         if extraction.cost() == Cost::Light {
+            drop(at);
             let started = Instant::now();
             let input = Input::new(&picture, previous.as_ref(), moment);
             let extracted = progress::watched(|| extraction.run(&input));
@@ -166,7 +166,7 @@ impl Analyst {
         }
         let (missed, meter) = (answer.clone(), answer.meter.clone());
         let done = Box::new(move |extracted, spent| answer.give(analyzed(extracted, spent, Instant::now())));
-        let job = Job { extraction: extraction.clone(), picture, previous, moment, meter, done };
-        lane.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
+        let job = Job { extraction, picture, previous, moment, meter, done };
+        at.1.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
     }
 }

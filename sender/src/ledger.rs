@@ -27,6 +27,9 @@ pub struct Heard<'a> {
     /// Of a session line: why it was closed.
     #[serde(borrow)]
     pub reason: Option<Cow<'a, str>>,
+    /// Of an `analyzers` line: the list.
+    #[serde(borrow)]
+    analyze: Option<Cow<'a, str>>,
     /// Of a session line: whether another sender has the session now.
     #[serde(default)]
     pub taken_over: bool,
@@ -96,11 +99,13 @@ impl Ledger {
     /// Takes note that other analyzers make the results from frame `from` on.
     fn hear_change(&mut self, heard: &Heard<'_>, from: u64) -> bool {
         let told = heard.clock.as_ref().and_then(|clock| clock.emitted.as_deref()).unwrap_or_default();
-        if from < self.next || self.changes.iter().any(|known| known == told) {
+        // Two changes may be told in the same microsecond, but they name different lists.
+        let told = format!("{told} {}", heard.analyze.as_deref().unwrap_or_default());
+        if from < self.next || self.changes.contains(&told) {
             return false;
         }
         if self.changes.len() < MAX_CHANGES {
-            self.changes.push(told.to_owned());
+            self.changes.push(told);
         }
         true
     }

@@ -367,9 +367,9 @@ impl Kind {
         let Some(index) = earlier.iter().position(|step| step.name == name) else {
             return Err(format!("has from={name}, but there is no {name} before it in the list"));
         };
-        if !must && earlier[index].kind.is_folded() {
+        if !must && matches!(earlier[index].kind, Kind::BuiltIn(..)) {
             return Err(format!(
-                "has from={name}, but what {name} finds is known only after all pictures were looked at"
+                "has from={name}, but in pictures one can build only on a model or a function of one's own"
             ));
         }
         Ok(Some(index))
@@ -425,6 +425,14 @@ mod tests {
         assert!(message("stats:window=3,window=4").contains("twice"));
         assert!(message("quick:window=3").contains("no analyzer 'quick'"));
         assert!(message("window=3").contains("no analyzer 'window=3'"));
+    }
+
+    #[test]
+    fn an_analyzer_builds_on_what_is_there_before_it() {
+        let message = |list| names(list).unwrap_err().to_string();
+        assert!(message("track").contains("needs detect or pose before it"));
+        assert!(message("pulse:from=faces").contains("there is no faces before it"));
+        assert!(message("stats,pulse:from=stats").contains("only on a model or a function"));
     }
 
     #[test]

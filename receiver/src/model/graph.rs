@@ -11,6 +11,7 @@ mod field {
     pub(super) const GRAPH_INITIALIZER: u64 = 5;
     pub(super) const GRAPH_INPUT: u64 = 11;
     pub(super) const TENSOR_NAME: u64 = 8;
+    pub(super) const TENSOR_LOCATION: u64 = 14;
     pub(super) const VALUE_NAME: u64 = 1;
 }
 
@@ -20,7 +21,12 @@ pub fn without_weights_as_inputs(model: &[u8]) -> Option<Vec<u8>> {
     let (graph, place) = found?;
     // What is damaged stays as it is, so that ONNX Runtime may say so.
     fields(graph).last().filter(|field| field.place.end == graph.len())?;
-    let initializers = fields(graph).filter_map(|field| field.message(field::GRAPH_INITIALIZER));
+    let initializers = fields(graph).filter_map(|field| field.message(field::GRAPH_INITIALIZER)).collect::<Vec<_>>();
+    let initializers = initializers.into_iter();
+    // Those that lie in a file beside it are found from its own place only.
+    if initializers.clone().any(|tensor| fields(tensor).any(|field| field.number == field::TENSOR_LOCATION)) {
+        return None;
+    }
     let weights: BTreeSet<&[u8]> = initializers.filter_map(|tensor| first(tensor, field::TENSOR_NAME)).collect();
     let is_weight = |field: &Field<'_>| {
         let value = field.message(field::GRAPH_INPUT).and_then(|value| first(value, field::VALUE_NAME));

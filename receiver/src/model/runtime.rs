@@ -140,7 +140,12 @@ fn inside(folder: &Path) -> Option<PathBuf> {
     };
     let mut found: Vec<_> = folder.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     found.retain(is_library);
-    found.sort();
+    // Of several versions the newest; what is no number in a name counts as nothing.
+    found.sort_by_cached_key(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let version: Vec<u32> = name.split('.').filter_map(|part| part.parse().ok()).collect();
+        (version, name)
+    });
     found.pop()
 }
 

@@ -11,6 +11,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -40,8 +41,8 @@ use crate::{
     dispatch::{Job, Lane, Threads},
 };
 
-/// The most threads for pictures of one clip.
-const MAX_THREADS: usize = 1024;
+/// The most threads that wait for processes unless somebody asks for more.
+const MOST_WAITING: usize = 64;
 
 /// What is to be analysed, and how.
 pub(super) struct Clip {
@@ -49,7 +50,7 @@ pub(super) struct Clip {
     selection: Selection,
     framing: Framing,
     session: SessionId,
-    threads: usize,
+    threads: Option<usize>,
     features: bool,
 }
 
@@ -58,7 +59,6 @@ impl Clip {
     pub(super) fn new(path: &Path, options: &Analyze) -> Result<Self> {
         let clip = &options.clip;
         let seconds = |duration: Option<std::time::Duration>| duration.map(|duration| duration.as_secs_f64());
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             path: path.to_owned(),
             selection: Selection {
@@ -70,7 +70,7 @@ impl Clip {
             },
             framing: Framing::new(clip.crop, clip.size)?,
             session: clip.session.clone(),
-            threads: clip.threads.map_or_else(processors, usize::from),
+            threads: clip.threads.map(usize::from),
             features: clip.emit == Emit::Features,
         })
     }
@@ -124,12 +124,12 @@ impl Clip {
 
     /// Starts all threads. They end by themselves, the reader's when nobody wants more pictures.
     fn start(self, extraction: Extraction) -> Result<Reading> {
-        let threads = match (extraction.cost(), extraction.width()) {
+        let threads = match (self.threads, extraction.cost(), extraction.width()) {
+            (Some(threads), ..) => threads,
             // As many as there are processes to wait for.
-            (Cost::Away, Some(width)) => width,
-            _ => self.threads,
+            (None, Cost::Away, Some(width)) => width.clamp(1, MOST_WAITING),
+            (None, ..) => thread::available_parallelism().map_or(1, usize::from),
         };
-        let threads = threads.clamp(1, MAX_THREADS);
         let place = Arc::new(Threads::start("extract", threads).context("cannot start the extraction threads")?);
         let lane = Lane::new(place, Mode::EveryFrame, extraction.width());
         let (pictures, in_order) = mpsc::channel(2 * threads);

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cv_core::{
     analyzers::List,
     process::{self, Exit},
@@ -31,13 +31,19 @@ pub use features::fold_lines;
 /// If the list of analyzers makes no sense, the input cannot be read to its end, or the output not be written.
 pub fn analyze(options: &Analyze) -> Result<Exit> {
     let plan = plan(options)?;
-    let output = open(&options.out)?;
-    let done = match (&options.features, &options.file) {
-        (Some(path), _) => features::fold(path, plan, output),
-        (None, path) => {
-            let path = path.as_deref().context("name a clip with --file or saved features with --features")?;
-            on_a_runtime(clip::Clip::new(path, options)?, plan, output)
+    let input = options.features.as_ref().or(options.file.as_ref());
+    let input = input.context("name a clip with --file or saved features with --features")?;
+    // Before anything is overwritten.
+    if !is_stdio(input) {
+        File::open(input).with_context(|| format!("cannot open {}", input.display()))?;
+        if !is_stdio(&options.out) && is_same(input, &options.out) {
+            bail!("--out names the file that is read, {}: name another", input.display());
         }
+    }
+    let output = open(&options.out)?;
+    let done = match options.features {
+        Some(_) => features::fold(input, plan, output),
+        None => on_a_runtime(clip::Clip::new(input, options)?, plan, output),
     };
     match done {
         Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(Exit::Done),
@@ -72,8 +78,17 @@ fn plan(options: &Analyze) -> Result<Plan> {
     catalog.trusted_list(&list).context("--analyze")
 }
 
+fn is_stdio(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
 fn open(path: &Path) -> Result<BufWriter<Box<dyn Write>>> {
-    let output: Box<dyn Write> = if path.as_os_str() == "-" {
+    let output: Box<dyn Write> = if is_stdio(path) {
         Box::new(io::stdout().lock())
     } else {
         Box::new(File::create(path).with_context(|| format!("cannot write to {}", path.display()))?)

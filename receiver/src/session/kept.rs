@@ -15,6 +15,8 @@ pub(super) struct Kept {
     asked: Arc<Plan>,
     /// What the findings of the moment are made by.
     plan: Arc<Plan>,
+    /// The list of the change that it came with.
+    list: Option<String>,
     pub(super) folding: Folding,
     /// What is drawn from pictures that come now; ahead of `folding` by what is `waiting`.
     course: Course,
@@ -32,7 +34,14 @@ struct Change {
 impl Kept {
     pub(super) fn new(plan: Arc<Plan>, session: &str) -> Self {
         let (extraction, folding) = plan.begin(session);
-        Self { asked: plan.clone(), plan, folding, course: Course::new(extraction), waiting: VecDeque::new() }
+        Self {
+            asked: plan.clone(),
+            plan,
+            list: None,
+            folding,
+            course: Course::new(extraction),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// What is drawn from pictures, now and after every change.
@@ -44,6 +53,19 @@ impl Kept {
     /// what it was changed to.
     pub(super) fn suits(&self, plan: &Plan) -> bool {
         *self.asked == *plan || **self.latest() == *plan
+    }
+
+    /// Goes on for a sender that asks for `plan`, which [`Self::suits`] it.
+    pub(super) fn go_on(&mut self, plan: Arc<Plan>) {
+        self.asked = plan;
+    }
+
+    /// The list that a change asked for last, where what is at work is not what the sender asks for.
+    pub(super) fn changed(&self) -> Option<&str> {
+        if *self.asked == **self.latest() {
+            return None;
+        }
+        self.waiting.back().map(|change| change.list.as_str()).or(self.list.as_deref())
     }
 
     /// Has `plan`, which `list` says, follow with the next picture. `false` if too many changes wait for one already.
@@ -65,6 +87,7 @@ impl Kept {
         let change = self.waiting.pop_front()?;
         change.succession.settle(&mut self.folding);
         self.plan = change.plan;
+        self.list = Some(change.list.clone());
         Some(change.list)
     }
 
@@ -89,5 +112,28 @@ impl Kept {
 
     fn latest(&self) -> &Arc<Plan> {
         self.waiting.back().map_or(&self.plan, |change| &change.plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Catalog;
+
+    fn plan(list: &str) -> Arc<Plan> {
+        Arc::new(Catalog::default().plan(list).unwrap())
+    }
+
+    #[test]
+    fn a_sender_goes_on_with_what_was_changed_whatever_it_asked_for_last() {
+        let mut kept = Kept::new(plan("stats"), "s");
+        assert!(kept.change("s", plan("cycles"), "cycles".into()));
+        assert_eq!(kept.turn(1).as_deref(), Some("cycles"));
+        assert!(kept.suits(&plan("stats")) && kept.suits(&plan("cycles")) && !kept.suits(&plan("pulse")));
+        kept.go_on(plan("cycles"));
+        assert_eq!(kept.changed(), None);
+        assert!(kept.change("s", plan("pulse"), "pulse".into()));
+        assert!(kept.suits(&plan("cycles")), "its own sender comes back after a break");
+        assert_eq!(kept.changed(), Some("pulse"));
     }
 }

@@ -170,8 +170,9 @@ impl Task {
             self.take_over(older, next.is_some());
         }
         let goes_on = self.kept.as_ref().is_some_and(|kept| kept.suits(&plan));
-        if !goes_on {
-            self.kept = Some(Kept::new(plan, &self.id));
+        match self.kept.as_mut().filter(|_| goes_on) {
+            Some(kept) => kept.go_on(plan),
+            None => self.kept = Some(Kept::new(plan, &self.id)),
         }
         let begins_anew = next.is_none();
         if begins_anew {
@@ -206,7 +207,8 @@ impl Task {
             replaced: Some(replaced),
             packets,
         });
-        let news = report::Session { state, ..self.news(event) };
+        let analyze = self.kept.as_ref().and_then(Kept::changed).map(str::to_owned);
+        let news = report::Session { state, analyze, ..self.news(event) };
         tracing::info!(
             event = "session-begin",
             session = self.id,

@@ -83,6 +83,9 @@ async fn describe(
     session.ask(Message::Describe).await.map(Json).ok_or_else(|| unknown(&id))
 }
 
+/// Bytes of a list of analyzers, which stands in results and logs.
+const MAX_LIST: usize = 4096;
+
 /// PATCH: other analyzers from the next picture on.
 async fn change(
     State(sessions): State<Sessions>,
@@ -93,9 +96,13 @@ async fn change(
 ) -> Result<Json<Value>, Problem> {
     let session = sessions.find(&access::session(&grant, Scope::Admin, &id)?).ok_or_else(|| unknown(&id))?;
     let wrong = |error: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error);
+    if body.len() > MAX_LIST || body.trim().contains(|letter: char| letter.is_control() && !letter.is_whitespace()) {
+        return Err(wrong(format!("a list of analyzers is a line of text or JSON of at most {MAX_LIST} bytes")));
+    }
     let list = List::of_body(&body).map_err(|error| wrong(error.to_string()))?;
     let plan = catalog.plan_list(&list).map_err(|error| wrong(error.to_string()))?;
-    let asked = list.to_string();
+    // A line, however it was sent: it stands in logs and results.
+    let asked = list.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let changed = session.ask(|answer| Message::Change(Arc::new(plan), asked.clone(), answer)).await;
     match changed.ok_or_else(|| unknown(&id))? {
         Ok(()) => Ok(Json(json!({ "session": id, "analyze": asked }))),

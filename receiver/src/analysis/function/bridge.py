@@ -193,7 +193,7 @@ class Analyzer:
             result = function(*arguments)
         except Exception as error:
             return {"error": self.explained(error)}
-        return self.checked(result, function.__name__)
+        return self.checked(result, getattr(function, "__name__", "the function"))
 
     def checked(self, result, name):
         """An answer, if that is what the function returned."""

@@ -45,12 +45,39 @@ impl Conversation {
         Self { socket: BufReader::new(socket), line: Vec::new() }
     }
 
+    /// Asks and waits for the answer.
+    pub(super) fn ask(&mut self, request: &Request<'_>, limit: Duration) -> Result<Reply, Broken> {
+        self.tell(request, limit)?;
+        self.hear(limit)
+    }
+
     /// Says something.
-    pub(super) fn tell(&mut self, request: &Request<'_>) -> Result<(), Broken> {
+    pub(super) fn tell(&mut self, request: &Request<'_>, limit: Duration) -> Result<(), Broken> {
+        // An answer too many would be taken for that of the next picture, and so on for ever.
+        if self.has_more()? {
+            return Err(Broken::Nonsense("it answered what was not asked".into()));
+        }
         self.line.clear();
         serde_json::to_writer(&mut self.line, request).map_err(|error| Broken::Nonsense(error.to_string()))?;
         self.line.push(b'\n');
-        self.socket.get_mut().write_all(&self.line).map_err(|_broken_pipe| closed())
+        self.socket.get_ref().set_write_timeout(Some(limit)).map_err(|error| Broken::Ended(error.to_string()))?;
+        self.socket.get_mut().write_all(&self.line).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Broken::Silent(limit),
+            _broken_pipe => closed(),
+        })
+    }
+
+    /// Whether something was said that nobody has heard yet.
+    fn has_more(&mut self) -> Result<bool, Broken> {
+        if !self.socket.buffer().is_empty() {
+            return Ok(true);
+        }
+        let ended = |error: io::Error| Broken::Ended(error.to_string());
+        self.socket.get_ref().set_nonblocking(true).map_err(ended)?;
+        let there = self.socket.fill_buf().map(|bytes| !bytes.is_empty());
+        self.socket.get_ref().set_nonblocking(false).map_err(ended)?;
+        // Silence is what is expected; an end is seen when something is asked.
+        Ok(there.unwrap_or(false))
     }
 
     /// The next answer.
@@ -130,4 +157,42 @@ pub fn answers(bytes: &[u8]) -> io::Result<(usize, String)> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// The answers to two questions of a process that has said `text` after the first one.
+    fn two_answers(text: &str) -> [Result<Reply, Broken>; 2] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut conversation = Conversation::new(ours);
+        theirs.write_all(text.as_bytes()).unwrap();
+        let first = conversation.hear(LIMIT);
+        [first, conversation.ask(&Request::Finish { key: 1 }, Duration::from_millis(50))]
+    }
+
+    #[test]
+    fn an_answer_too_many_is_nonsense_and_not_that_of_the_next_question() {
+        let [first, second] = two_answers("{\"result\":{\"a\":1}}\n{\"result\":{\"a\":2}}\n");
+        assert_eq!(first.unwrap().result, Some(serde_json::json!({"a": 1})));
+        assert!(matches!(second, Err(Broken::Nonsense(what)) if what.contains("not asked")));
+    }
+
+    #[test]
+    fn who_says_no_more_than_was_asked_is_silent() {
+        let [first, second] = two_answers("{\"result\":null}\n");
+        assert!(first.is_ok() && matches!(second, Err(Broken::Silent(_))), "{second:?}");
+    }
+
+    #[test]
+    fn a_process_that_does_not_read_is_silent_too() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut conversation = Conversation::new(ours);
+        let session = "x".repeat(4 << 20);
+        let told = conversation.tell(&Request::Start { key: 1, session: &session }, Duration::from_millis(50));
+        assert!(matches!(told, Err(Broken::Silent(_))), "{told:?}");
+    }
 }

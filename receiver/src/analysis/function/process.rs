@@ -46,7 +46,6 @@ impl Process {
         let title = launch.kind.title();
         let failed = |error: io::Error| format!("{title}: cannot be given pictures: {error}");
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
-        socket.set_write_timeout(Some(launch.start_timeout)).map_err(failed)?;
         let (memory, file) = Memory::new(launch.format).map_err(failed)?;
         let code = launch.kind.changed();
         let child = launch.kind.spawn(theirs, file)?;
@@ -116,44 +115,49 @@ impl Process {
 
     /// Shows several pictures and asks what is found in each.
     pub(super) fn show_all(&mut self, batch: &[Waiting], limit: Duration) -> Result<Vec<Answer>, Broken> {
-        let (mut shown, mut answers, mut end) = (Vec::with_capacity(batch.len()), Vec::new(), 0);
+        let mut answers = Vec::with_capacity(batch.len());
+        while answers.len() < batch.len() {
+            answers.extend(self.show_some(&batch[answers.len()..], limit)?);
+        }
+        Ok(answers)
+    }
+
+    /// The answers for the first of these pictures, as many as the memory holds.
+    fn show_some(&mut self, batch: &[Waiting], limit: Duration) -> Result<Vec<Answer>, Broken> {
+        let (mut shown, mut end) = (Vec::with_capacity(batch.len()), 0);
         for Waiting { picture, moment, session, given, .. } in batch {
-            let offset = end;
-            match self.memory.put(picture, offset) {
+            match self.memory.put(picture, end) {
                 Ok(behind) => {
                     let (width, height) = (picture.size().width(), picture.size().height());
                     let (Moment { frame, time }, given) = (*moment, given.as_ref());
-                    shown.push(Shown { offset, session, frame, time, width, height, given });
-                    answers.push(Ok(None));
+                    shown.push(Shown { offset: end, session, frame, time, width, height, given });
                     end = behind;
                 }
-                Err(error) => answers.push(Err(error)),
+                Err(error) if shown.is_empty() => return Ok(vec![Err(error)]),
+                Err(_no_room) => break,
             }
         }
         let count = shown.len();
-        let reply = self.ask(&Request::Batch { pictures: shown }, limit * count.max(1) as u32)?;
-        let results = match (reply.results, reply.error) {
-            (_, Some(error)) => vec![Err(error); count],
-            (Some(results), None) if results.len() == count => results.into_iter().map(Answer::from).collect(),
+        let reply = self.ask(&Request::Batch { pictures: shown }, limit * count as u32)?;
+        match (reply.results, reply.error) {
+            (_, Some(error)) => Ok(vec![Err(error); count]),
+            (Some(results), None) if results.len() == count => Ok(results.into_iter().map(Answer::from).collect()),
             (results, None) => {
                 let said = results.map_or(0, |results| results.len());
-                return Err(Broken::Nonsense(format!("{said} results for {count} pictures")));
+                Err(Broken::Nonsense(format!("{said} results for {count} pictures")))
             }
-        };
-        let places = answers.iter_mut().filter(|answer| answer.is_ok());
-        places.zip(results).for_each(|(place, result)| *place = result);
-        Ok(answers)
+        }
     }
 
     /// Asks and waits for the answer.
     pub(super) fn ask(&mut self, request: &Request<'_>, limit: Duration) -> Result<Reply, Broken> {
-        let answer = self.conversation.tell(request).and_then(|()| self.conversation.hear(limit));
+        let answer = self.conversation.ask(request, limit);
         answer.map_err(|broken| self.explained(broken))
     }
 
     /// Says something that is not answered.
-    pub(super) fn tell(&mut self, request: &Request<'_>) -> Result<(), Broken> {
-        self.conversation.tell(request).map_err(|broken| self.explained(broken))
+    pub(super) fn tell(&mut self, request: &Request<'_>, limit: Duration) -> Result<(), Broken> {
+        self.conversation.tell(request, limit).map_err(|broken| self.explained(broken))
     }
 
     /// A conversation that is over, with how the process ended, if it tells within the limit.

@@ -35,11 +35,14 @@ pub(super) struct Member {
 impl Member {
     /// The process, once nobody else asks it. What a panic left behind there is replaced.
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(|poisoned| {
-            let mut process = poisoned.into_inner();
-            *process = None;
-            process
-        })
+        self.process.lock().unwrap_or_else(|poisoned| self.recovered(poisoned.into_inner()))
+    }
+
+    /// The place after a panic, whose process may be in the middle of an answer.
+    fn recovered<'a>(&'a self, mut place: MutexGuard<'a, Option<Process>>) -> MutexGuard<'a, Option<Process>> {
+        *place = None;
+        self.process.clear_poison();
+        place
     }
 
     /// The same within `limit`.
@@ -48,7 +51,7 @@ impl Member {
         loop {
             match self.process.try_lock() {
                 Ok(process) => return Some(process),
-                Err(TryLockError::Poisoned(_)) => return Some(self.lock()),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(self.recovered(poisoned.into_inner())),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -139,10 +142,10 @@ impl Seat {
     ) -> Result<Reply, Broken> {
         let forgotten = std::mem::take(&mut *self.function.members[member].forgotten.lock().expect(UNBROKEN));
         for key in forgotten {
-            process.tell(&Request::Forget { key })?;
+            process.tell(&Request::Forget { key }, self.function.timeout)?;
         }
         if !self.function.pure && self.begun.swap(process.serial(), Ordering::Relaxed) != process.serial() {
-            process.tell(&Request::Start { key: self.key, session: &self.session })?;
+            process.tell(&Request::Start { key: self.key, session: &self.session }, self.function.timeout)?;
         }
         process.show(picture, (self.key, &self.session), self.function.timeout)
     }
@@ -232,5 +235,25 @@ impl Fold for Hear {
             return None;
         }
         self.0.finish().unwrap_or_else(|error| Some(json!({ "error": error })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_where_somebody_panicked_is_taken_again_and_again() {
+        let member = Arc::new(Member::default());
+        for _ in 0..3 {
+            let other = member.clone();
+            let panicked = std::thread::spawn(move || {
+                let _place = other.lock();
+                panic!("on purpose");
+            });
+            assert!(panicked.join().is_err());
+            assert!(member.lock_within(Duration::ZERO).is_some());
+            assert!(!member.process.is_poisoned());
+        }
     }
 }

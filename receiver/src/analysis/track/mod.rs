@@ -44,7 +44,11 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
         "3",
         "pictures in a row that make a new object, 1 to 1000; what the first picture shows clearly is one at once",
     ),
-    ("keep", "2", "seconds without a sighting after which an object has left, 0.1 to 600"),
+    (
+        "keep",
+        "2",
+        "seconds without a sighting after which an object has left, 0.1 to 600; more than from picture to picture",
+    ),
     ("most", "64", "objects at once, 1 to 256: those that were seen longest and most clearly"),
 ];
 

@@ -15,9 +15,6 @@ mod ultraface;
 mod yolox;
 mod yunet;
 
-/// The side of the square that a network of free size is given unless somebody says otherwise.
-const SIDE: i64 = 416;
-
 /// Finds objects in pictures.
 pub(super) struct Detector {
     network: Network,
@@ -55,7 +52,7 @@ trait Decode {
 
 /// Says whether a network is of its kind, with the side of the square that it is given if its size is free: `None`, or
 /// what decodes it.
-type Recognise = fn(&Network, i64) -> Option<Box<dyn Decode>>;
+type Recognise = fn(&Network, Option<i64>) -> Option<Box<dyn Decode>>;
 
 /// Every kind, with what it gives.
 const KINDS: &[(&str, Recognise, &str)] = &[
@@ -89,7 +86,13 @@ impl Detector {
 
     fn of_file(runtime: &Runtime, path: &Path, parameters: &Parameters) -> Result<Self, String> {
         let network = runtime.network(path)?;
-        let side = parameters.number("size", SIDE, 32..=4096)?;
+        let side = match parameters.text("size") {
+            Some(_) => Some(parameters.number("size", 0, 32..=4096)?),
+            None => None,
+        };
+        if let Some(side) = side.filter(|side| side % 32 != 0) {
+            return Err(format!("size={side} is no multiple of 32"));
+        }
         let decoder = recognise(&network, parameters.text("kind"), side)
             .map_err(|problem| format!("{}: {problem}", path.display()))?;
         let (threshold, overlap) = decoder.defaults();
@@ -162,7 +165,7 @@ impl Detector {
 }
 
 /// What decodes a network: of the kind that is named, or of the one that its names and shapes tell.
-fn recognise(network: &Network, kind: Option<&str>, side: i64) -> Result<Box<dyn Decode>, String> {
+fn recognise(network: &Network, kind: Option<&str>, side: Option<i64>) -> Result<Box<dyn Decode>, String> {
     if let Some(name) = kind {
         let known = KINDS.iter().find(|(known, ..)| *known == name);
         let names: Vec<_> = KINDS.iter().map(|(name, ..)| *name).collect();

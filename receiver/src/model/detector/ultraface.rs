@@ -9,8 +9,8 @@ struct Ultraface {
     height: u32,
 }
 
-pub(super) fn recognise(network: &Network, side: i64) -> Option<Box<dyn Decode>> {
-    let (width, height) = planes(network, side)?;
+pub(super) fn recognise(network: &Network, side: Option<i64>) -> Option<Box<dyn Decode>> {
+    let (width, height) = planes(network, side.unwrap_or(320))?;
     let (scores, boxes) = (network.output("scores")?, network.output("boxes")?);
     (fits(&scores.shape, &[1, -1, 2]) && fits(&boxes.shape, &[1, -1, 4]))
         .then(|| Box::new(Ultraface { width, height }) as Box<dyn Decode>)

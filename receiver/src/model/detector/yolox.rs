@@ -13,8 +13,8 @@ struct Yolox {
     classes: usize,
 }
 
-pub(super) fn recognise(network: &Network, side: i64) -> Option<Box<dyn Decode>> {
-    let (width, height) = planes(network, side)?;
+pub(super) fn recognise(network: &Network, side: Option<i64>) -> Option<Box<dyn Decode>> {
+    let (width, height) = planes(network, side.unwrap_or(416))?;
     let [output] = network.outputs() else { return None };
     let &[_, _, numbers] = output.shape.as_slice() else { return None };
     let classes = usize::try_from(numbers).ok()?.checked_sub(5).filter(|classes| *classes > 0)?;

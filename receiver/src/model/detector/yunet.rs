@@ -17,10 +17,8 @@ struct Yunet {
     height: u32,
 }
 
-pub(super) fn recognise(network: &Network, side: i64) -> Option<Box<dyn Decode>> {
-    // 416 is a multiple of 32, too, but faces are found at 320 as well, in half the time.
-    let side = if side == super::SIDE { 320 } else { side };
-    let (width, height) = planes(network, side)?;
+pub(super) fn recognise(network: &Network, side: Option<i64>) -> Option<Box<dyn Decode>> {
+    let (width, height) = planes(network, side.unwrap_or(320))?;
     let whole = width.is_multiple_of(32) && height.is_multiple_of(32);
     let complete = OUTPUTS.as_flattened().iter().all(|name| network.output(name).is_some());
     (whole && complete).then(|| Box::new(Yunet { width, height }) as Box<dyn Decode>)

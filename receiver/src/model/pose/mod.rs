@@ -18,6 +18,8 @@ mod blazepose;
 mod movenet;
 mod rtmpose;
 
+/// Boxes that are looked into for each body that may be told: a crowd of posters shall not stop everybody else.
+const PLACES: usize = 3;
 /// Two bodies whose boxes share more than this are one, found twice.
 const SAME: f32 = 0.5;
 
@@ -162,7 +164,9 @@ impl Body {
     }
 
     fn is_real(&self) -> bool {
-        self.score.is_finite() && self.rect.iter().chain(self.points.as_flattened()).all(|value| value.abs() < 1e6)
+        let native = self.native.iter().flat_map(|(_, points)| points.as_flattened());
+        let mut places = self.rect.iter().chain(self.points.as_flattened()).chain(native);
+        (0.0..=1.0).contains(&self.score) && places.all(|value| value.abs() < 1e6)
     }
 }
 
@@ -229,7 +233,7 @@ impl Poser {
         let is_due = !(look.time >= session.looked && look.time < session.looked + self.look);
         if bodies.is_empty() || bodies.len() < self.most && is_due {
             session.looked = look.time;
-            for place in self.places(look, bodies.is_empty())? {
+            for place in self.places(look, bodies.is_empty())?.into_iter().take(PLACES * self.most) {
                 if bodies.len() >= self.most {
                     break;
                 }
