@@ -16,6 +16,7 @@ use cv_core::{picture::Picture, rgb::Rgb};
 use serde_json::Value;
 
 mod baseline;
+pub(crate) mod bounds;
 mod busy;
 mod cadence;
 mod course;

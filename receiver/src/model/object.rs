@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::analysis::rounded;
+use crate::analysis::{bounds, rounded};
 
 /// The most objects of a picture; behind them come weaker ones.
 const MOST: usize = 300;
@@ -43,15 +43,9 @@ impl Object {
     }
 }
 
-/// The share that two rectangles have in common of what they cover together (intersection over union), 0 to 1.
+/// The share that two rectangles have in common of what they cover together, 0 to 1.
 pub(super) fn overlap(one: &[f32; 4], other: &[f32; 4]) -> f32 {
-    let common = |axis: usize| {
-        let end = (one[axis] + one[axis + 2]).min(other[axis] + other[axis + 2]);
-        (end - one[axis].max(other[axis])).max(0.0)
-    };
-    let both = common(0) * common(1);
-    let all = one[2] * one[3] + other[2] * other[3] - both;
-    if all > 0.0 { both / all } else { 0.0 }
+    bounds::overlap(one.map(f64::from), other.map(f64::from)) as f32
 }
 
 /// The strongest objects first, without those that cover more than `most` of a stronger one of their class
@@ -78,15 +72,6 @@ mod tests {
 
     fn object(class: usize, score: f32, rect: [f32; 4]) -> Object {
         Object { class, score, rect, points: Vec::new() }
-    }
-
-    #[test]
-    fn overlap_is_the_common_share() {
-        let rect = [10.0, 10.0, 20.0, 20.0];
-        assert_eq!(overlap(&rect, &rect), 1.0);
-        assert_eq!(overlap(&rect, &[30.0, 10.0, 20.0, 20.0]), 0.0);
-        assert!((overlap(&rect, &[20.0, 10.0, 20.0, 20.0]) - 1.0 / 3.0).abs() < 1e-6);
-        assert_eq!(overlap(&[0.0; 4], &[0.0; 4]), 0.0);
     }
 
     #[test]

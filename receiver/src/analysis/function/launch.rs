@@ -165,7 +165,7 @@ impl Kind {
             _ => format!("cannot start {program}: {error}"),
         };
         let log = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
-        // A group of its own: a Ctrl-C is for us, and what it starts ends with it.
+        // A group of its own: a Ctrl-C is for us, and what it started ends with it if it has to be ended by force.
         command.stdout(log).process_group(0).fd_mappings(descriptors).map_err(|error| error.to_string())?;
         let mut child = command.spawn().map_err(failed)?;
         if let Some(mut stdin) = child.stdin.take() {

@@ -9,6 +9,7 @@ use cv_core::picture::{Picture, Range};
 use serde_json::Value;
 
 use super::skin::{FULL, Row, Rule, Skin, scaled};
+use crate::analysis::bounds::numbers;
 
 /// Cells across and down.
 pub(super) const GRID: usize = 16;
@@ -105,9 +106,7 @@ impl Cells {
 
 /// The first object's box, as shares of the picture.
 fn face(finding: &Value, [width, height]: [f32; 2]) -> Option<[f32; 4]> {
-    let sides = finding["objects"][0]["box"].as_array()?.iter().filter_map(Value::as_f64);
-    let sides: Vec<f32> = sides.map(|side| side as f32).collect();
-    let &[left, top, across, down] = sides.as_slice() else { return None };
+    let [left, top, across, down] = numbers(&finding["objects"][0]["box"])?.map(|side| side as f32);
     let face = [left / width, top / height, (left + across) / width, (top + down) / height];
     is_box(&face).then(|| face.map(|side| side.clamp(0.0, 1.0)))
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::analysis::bounds::numbers;
+
 /// COCO's points of a body.
 const POINTS: usize = 17;
 
@@ -126,12 +128,6 @@ fn point(value: &Value) -> Option<(Point, f64)> {
     let [x, y, confidence] = numbers(value)?;
     let is_somewhere = x.abs() <= FARTHEST && y.abs() <= FARTHEST;
     Some(if is_somewhere { (Point { x, y }, confidence.clamp(0.0, 1.0)) } else { (Point::default(), 0.0) })
-}
-
-/// `value` as a list of exactly so many numbers.
-pub(super) fn numbers<const N: usize>(value: &Value) -> Option<[f64; N]> {
-    let numbers: Vec<f64> = value.as_array()?.iter().map_while(Value::as_f64).collect();
-    numbers.try_into().ok()
 }
 
 /// Stays with one person: the nearest to where it last was.

@@ -14,12 +14,8 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    exercise::Exercise,
-    limb,
-    person::{Point, numbers},
-};
-use crate::analysis::{Features, Fold, rounded};
+use super::{exercise::Exercise, limb, person::Point};
+use crate::analysis::{Features, Fold, bounds::numbers, rounded};
 
 /// Points of BlazePose.
 const POINTS: usize = 33;

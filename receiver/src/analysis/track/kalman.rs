@@ -4,6 +4,8 @@
 //! of a box depends on another: four filters of two numbers each, for centre and size. Their noise is given a second
 //! instead of a picture, so pictures may come at any rate and any distance.
 
+use crate::analysis::bounds::Bounds;
+
 /// Standard deviation of a measured coordinate, as a share of the object's height.
 const MEASURED: f64 = 1.0 / 20.0;
 
@@ -19,9 +21,6 @@ const UNKNOWN: f64 = 1.0;
 
 /// Seconds beyond which nothing more is expected of a prediction.
 const LONGEST_STEP: f64 = 60.0;
-
-/// A box as `[left, top, width, height]`, in pixels.
-pub(super) type Bounds = [f64; 4];
 
 /// The state of one box.
 #[derive(Clone, Debug)]
@@ -119,17 +118,6 @@ fn centred([left, top, width, height]: Bounds) -> [f64; 4] {
     [left + width / 2.0, top + height / 2.0, width, height]
 }
 
-/// What two boxes share of what they cover together, 0 to 1.
-pub(super) fn overlap(one: Bounds, other: Bounds) -> f64 {
-    let side = |axis: usize| {
-        let end = (one[axis] + one[axis + 2]).min(other[axis] + other[axis + 2]);
-        (end - one[axis].max(other[axis])).max(0.0)
-    };
-    let common = side(0) * side(1);
-    let union = one[2] * one[3] + other[2] * other[3] - common;
-    if union > 0.0 { common / union } else { 0.0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,13 +150,5 @@ mod tests {
         let before = motion.bounds()[3];
         motion.predict(2.0);
         assert_eq!(motion.bounds()[3], before);
-    }
-
-    #[test]
-    fn boxes_overlap_by_what_they_share() {
-        let bounds = [10.0, 10.0, 20.0, 10.0];
-        assert_eq!(overlap(bounds, bounds), 1.0);
-        assert_eq!(overlap(bounds, [20.0, 10.0, 20.0, 10.0]), 1.0 / 3.0);
-        assert_eq!(overlap(bounds, [30.0, 10.0, 20.0, 10.0]), 0.0);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::kalman::Bounds;
+use crate::analysis::bounds::{Bounds, numbers};
 
 /// Sightings of a picture that are looked at, the best: more is noise, and everything is compared with everything.
 const MOST: usize = 256;
@@ -45,11 +45,10 @@ pub(super) fn sightings(finding: &Value, label: Option<&str>) -> Result<Vec<Sigh
 }
 
 fn sighting(object: &Value, usual: &str) -> Option<Sighting> {
-    let numbers: Vec<f64> = object.get("box")?.as_array()?.iter().map_while(Value::as_f64).collect();
     Some(Sighting {
         label: object.get("label").and_then(Value::as_str).unwrap_or(usual).to_owned(),
         score: object.get("score")?.as_f64()?,
-        bounds: numbers.try_into().ok()?,
+        bounds: numbers(object.get("box")?)?,
         points: object.get("points").cloned(),
     })
 }

@@ -3,11 +3,8 @@
 //! ByteTrack (Zhang et al., ECCV 2022): what is seen clearly is matched first; what is still missing may be one of the
 //! doubtful sightings, which hidden or blurred objects are, and which alone begin nothing.
 
-use super::{
-    assignment::Worth,
-    kalman::{self, Bounds, Motion},
-    sighting::Sighting,
-};
+use super::{assignment::Worth, kalman::Motion, sighting::Sighting};
+use crate::analysis::bounds::{Bounds, overlap};
 
 /// Overlap with where it is expected from which on a sighting may be a track's: a clear one of a known track, a doubtful one,
 /// a clear one of a track that has just begun. The paper's.
@@ -194,7 +191,7 @@ impl Tracker {
                 .collect();
             let worth = Worth::of(tracks.len(), offered.len(), |row, column| {
                 let (track, sighting) = (&self.tracks[tracks[row]], &sightings[offered[column]]);
-                let overlap = kalman::overlap(track.bounds(), sighting.bounds);
+                let overlap = overlap(track.bounds(), sighting.bounds);
                 if track.label == sighting.label && overlap >= least { overlap } else { 0.0 }
             });
             for (row, column) in worth.pairs() {

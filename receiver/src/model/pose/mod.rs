@@ -12,7 +12,7 @@ use super::{
     runtime::{Network, Outputs, Runtime},
     view::View,
 };
-use crate::analysis::{Parameters, rounded};
+use crate::analysis::{Parameters, bounds::numbers, rounded};
 
 mod blazepose;
 mod movenet;
@@ -323,10 +323,7 @@ impl Poser {
 fn persons(finding: &Value) -> Vec<[f32; 4]> {
     let objects = finding["objects"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_person = |object: &&Value| object["label"] == "person";
-    let rect = |object: &Value| {
-        let sides: Vec<_> = object["box"].as_array()?.iter().filter_map(|side| Some(side.as_f64()? as f32)).collect();
-        <[f32; 4]>::try_from(sides).ok()
-    };
+    let rect = |object: &Value| Some(numbers::<4>(&object["box"])?.map(|side| side as f32));
     objects.iter().filter(is_person).filter_map(rect).collect()
 }
 
