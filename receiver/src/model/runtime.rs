@@ -20,6 +20,8 @@ const MAX_FILE: u64 = 2 << 30;
 const LIBRARY: &str = "libonnxruntime.dylib";
 #[cfg(not(target_os = "macos"))]
 const LIBRARY: &str = "libonnxruntime.so";
+/// What to do when a model fails for want of memory.
+const MORE_MEMORY: &str = "memory= grants more";
 
 /// The loaded library.
 pub(super) struct Runtime {
@@ -117,7 +119,10 @@ impl Runtime {
         if metadata.len() > MAX_FILE {
             return Err(format!("it has more than {} GB", MAX_FILE >> 30));
         }
-        let file = std::fs::read(path).map_err(|error| error.to_string())?;
+        let file = std::fs::read(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::OutOfMemory => format!("{error}; {MORE_MEMORY}"),
+            _other => error.to_string(),
+        })?;
         // One thread for each session: several sessions share the processors better than one that waits for itself.
         let mut builder = Session::builder(&self.environment)
             .and_then(|builder| Ok(builder.with_intra_threads(1)?.with_inter_threads(1)?))
@@ -157,7 +162,8 @@ fn beside_this_program() -> Option<PathBuf> {
 fn sentence(error: &ort::Error) -> String {
     let text = error.to_string();
     let line: String = text.lines().next().unwrap_or_default().chars().take(300).collect();
-    if text.contains("bad_alloc") { format!("{line}; memory= grants more") } else { line }
+    let wants_memory = ["bad_alloc", "Failed to allocate memory"].iter().any(|sign| text.contains(sign));
+    if wants_memory { format!("{line}; {MORE_MEMORY}") } else { line }
 }
 
 /// The licence that a model names, if that is an AGPL.
