@@ -2,10 +2,11 @@
 
 All at once, over loopback: sessions that stay, sessions that come and go every second or two, senders that
 are killed, offers whose sender never connects, readers that read slowly or not at all, clients that speak no
-HTTP, requests of nonsense, datagrams of nonsense on the media port.
+HTTP, requests of nonsense, datagrams of nonsense on the media port. The receiver takes its options from the
+environment as ever: CV_ANALYZE names what it analyses pictures with.
 
-Fails if, after a warm-up of twenty minutes (or half of the time), memory grows by more than 1 MB an hour beyond what an
-allocator may be unsteady by, descriptors or threads do not come back to what they were, a frame of a sender that ended well is neither answered nor accounted for,
+Fails if, after a warm-up of twenty minutes (or half of the time), memory of the receiver or of the processes that analyse
+for it grows by more than 1 MB an hour beyond what an allocator may be unsteady by, an analyzer fails, descriptors or threads do not come back to what they were, a frame of a sender that ended well is neither answered nor accounted for,
 a steady session misses more than a thousandth of its frames, or the receiver does not stop when told.
 """
 
@@ -91,6 +92,8 @@ class Load:
             if first != next_frame:
                 self.faults.append(f"steady-{number}: frame {next_frame} was due, {first} came")
             next_frame = last + 1
+            if said.get("errors"):
+                self.faults.append(f"steady-{number}: frame {first}: {said['errors']}")
             results += said["type"] == "result"
         said = sender.stderr.read()
         if sender.wait() != 0:
@@ -224,6 +227,13 @@ def slope(samples):
     return statistics.linear_regression(*zip(*samples)).slope * 3600
 
 
+def growth(samples):
+    """How memory went: the middle of either half, and what it grew by an hour."""
+    half = len(samples) // 2
+    first, second = (round(statistics.median(memory for _, memory in part), 2) for part in (samples[:half], samples[half:]))
+    return {"first_half": first, "second_half": second, "slope_per_hour": round(slope(samples), 2)}
+
+
 def soak(bin_dir, minutes, seed):
     receiver = Receiver(bin_dir, "--session-ttl", "20", "--rate-limit", "0", stdout=subprocess.PIPE)
     lines = Lines(receiver.process.stdout)
@@ -236,10 +246,10 @@ def soak(bin_dir, minutes, seed):
         if not receiver.is_alive():
             load.faults.append(f"the receiver ended: {receiver.process.returncode}")
             break
-        samples.append((since, *receiver.state()))
+        samples.append((since, *receiver.state(), receiver.analyzers()))
         if len(samples) % 60 == 0:
-            memory, descriptors, threads = samples[-1][1:]
-            print(f"{since / 60:5.1f} min  {memory:6.1f} MB  {descriptors:3} fds  {threads:2} threads  {load.count}", file=sys.stderr)
+            memory, descriptors, threads, analyzers = samples[-1][1:]
+            print(f"{since / 60:5.1f} min  {memory:6.1f} MB  analyzers {analyzers:6.1f} MB  {descriptors:3} fds  {threads:2} threads  {load.count}", file=sys.stderr)
         time.sleep(1)
     load.stop()
     # Lost senders and remembered sessions take their time to be forgotten.
@@ -261,12 +271,13 @@ def left_over(state, idle):
 def report(lines, load, seen):
     span = seen["samples"][-1][0]
     warm = [sample for sample in seen["samples"] if sample[0] > min(WARM_UP, span / 2)]
-    memory = slope([(sample[0], sample[1]) for sample in warm])
     allowed = MEMORY_SLOPE + UNSTEADY * 3600 / (span - warm[0][0])
     seconds, status = seen["stop"]
     faults = list(load.faults)
-    if memory > allowed:
-        faults.append(f"memory grew by {memory:.2f} MB an hour, where {allowed:.2f} may be chance")
+    memory = {what: growth([(sample[0], sample[index]) for sample in warm]) for what, index in (("receiver", 1), ("analyzers", 4))}
+    for what, grown in memory.items():
+        if grown["slope_per_hour"] > allowed:
+            faults.append(f"memory of the {what} grew by {grown['slope_per_hour']} MB an hour, where {allowed:.2f} may be chance")
     faults += left_over(seen["rest"], seen["idle"])
     answered = load.steady_results / max(load.steady_frames, 1)
     if answered < 0.999:
@@ -277,19 +288,12 @@ def report(lines, load, seen):
         totals = line["totals"]
         if totals["decoded"] < totals["analyzed"] or totals["received"] < totals["decoded"]:
             faults.append(f"totals of {line['session']} do not add up: {totals}")
-    half = len(warm) // 2
     return {
         "minutes": round(seen["samples"][-1][0] / 60, 1),
         "did": load.count,
         "steady": {"sessions": STEADY, "frames": load.steady_frames, "answered": round(answered, 5)},
         "lines": lines.count,
-        "memory_mb": {
-            "idle": round(seen["idle"][0], 1),
-            "first_half": round(statistics.median(sample[1] for sample in warm[:half]), 2),
-            "second_half": round(statistics.median(sample[1] for sample in warm[half:]), 2),
-            "rest": round(seen["rest"][0], 1),
-            "slope_per_hour": round(memory, 2),
-        },
+        "memory_mb": {"idle": round(seen["idle"][0], 1), "rest": round(seen["rest"][0], 1), **memory},
         "descriptors": {"idle": seen["idle"][1], "most": max(sample[2] for sample in warm), "rest": seen["rest"][1]},
         "threads": {"idle": seen["idle"][2], "most": max(sample[3] for sample in warm), "rest": seen["rest"][2]},
         "stop_seconds": round(seconds, 2),
