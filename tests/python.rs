@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets something else has failed")]
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use cv_tests::{
     Receiver, Sender, clips, http, lines,
     program::{self, Program},
@@ -119,6 +124,34 @@ def look(frame, meta):
     let [(5, message)] = &errors(&printed)[..] else { panic!("{:?}", errors(&printed)) };
     assert!(message.contains("the process ended (exit status: 7)"), "{message}");
     assert_eq!(findings(&printed, "look").last().unwrap()["seen"], 14, "its state began anew after frame 5");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_function_started_goes_with_its_process() {
+    let script = Script::new(
+        "
+import os, subprocess
+def look(frame, meta):
+    if meta.frame in (0, 5):
+        helper = subprocess.Popen(['sleep', '600'])
+    if meta.frame == 5:
+        os._exit(7)
+    return {'helper': helper.pid} if meta.frame == 0 else None
+",
+    );
+    let printed = run(&script.function("look"), 3);
+    let helper = &findings(&printed, "look")[0]["helper"];
+    // Its new parent may take its time to wait for it.
+    let is_gone = || {
+        let status = std::fs::read_to_string(format!("/proc/{helper}/stat")).unwrap_or_default();
+        status.is_empty() || status.contains(") Z ")
+    };
+    let deadline = Instant::now() + program::LIMIT;
+    while !is_gone() {
+        assert!(Instant::now() < deadline, "process {helper} goes on");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

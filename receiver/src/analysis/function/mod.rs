@@ -21,6 +21,7 @@ use crate::model;
 
 mod conversation;
 mod gathering;
+mod group;
 mod launch;
 mod memory;
 mod message;

@@ -3,10 +3,8 @@
 use std::{
     io,
     os::unix::net::UnixStream,
-    process::Child,
     sync::atomic::{AtomicU64, Ordering},
-    thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use serde_json::Value;
@@ -15,6 +13,7 @@ use super::{
     Input,
     conversation::{Broken, Conversation},
     gathering::{Answer, Waiting},
+    group::Group,
     launch::Launch,
     memory::{CAPACITY, Memory},
     message::{Reply, Request, Shown, VERSION},
@@ -28,7 +27,7 @@ const LOOK_EVERY: u32 = 64;
 
 /// A process that has said that it is ready. Dropping it ends it.
 pub(super) struct Process {
-    child: Child,
+    group: Group,
     conversation: Conversation,
     memory: Memory,
     serial: u64,
@@ -48,9 +47,9 @@ impl Process {
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let (memory, file) = Memory::new(launch.format).map_err(failed)?;
         let code = launch.kind.changed();
-        let child = launch.kind.spawn(theirs, file)?;
+        let group = Group::of(launch.kind.spawn(theirs, file)?);
         let mut process = Self {
-            child,
+            group,
             conversation: Conversation::new(socket),
             memory,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
@@ -90,7 +89,7 @@ impl Process {
         if !self.answers.is_multiple_of(LOOK_EVERY) {
             return None;
         }
-        held(self.child.id()).filter(|held| *held > most)
+        held(self.group.id()).filter(|held| *held > most)
     }
 
     /// Shows a picture and asks what is found in it.
@@ -163,7 +162,9 @@ impl Process {
     /// A conversation that is over, with how the process ended, if it tells within the limit.
     fn explained(&mut self, broken: Broken) -> Broken {
         match broken {
-            Broken::Ended(why) => Broken::Ended(wait(&mut self.child).unwrap_or(why)),
+            Broken::Ended(why) => {
+                Broken::Ended(self.group.wait(END_LIMIT).map_or(why, |status| status.to_string()))
+            }
             other => other,
         }
     }
@@ -172,35 +173,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.conversation.end();
-        if wait(&mut self.child).is_none() {
-            kill(&mut self.child);
-        }
-    }
-}
-
-/// Waits for the end within [`END_LIMIT`]; says how it was.
-fn wait(child: &mut Child) -> Option<String> {
-    let deadline = Instant::now() + END_LIMIT;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status.to_string()),
-            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-            Ok(None) | Err(_) => return None,
-        }
-    }
-}
-
-/// Ends a process, and what it started, by force.
-fn kill(child: &mut Child) {
-    use rustix::process::{Pid, Signal, kill_process_group};
-    // Not reaped yet, so the number is still its own.
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
-        && let Err(error) = kill_process_group(group, Signal::KILL)
-    {
-        tracing::debug!(%error, "a process could not be ended");
-    }
-    if let Err(error) = child.wait() {
-        tracing::debug!(%error, "an ended process was not reaped");
+        self.group.wait(END_LIMIT);
     }
 }
 
