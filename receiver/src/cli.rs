@@ -12,10 +12,11 @@ use cv_core::{
     logging,
 };
 
-use self::analyze::Analyze;
-use crate::{analysis::Setup, model, web::tokens::Token};
+use self::{analyze::Analyze, analyzers::Analyzers};
+use crate::{model, web::tokens::Token};
 
 pub mod analyze;
+pub mod analyzers;
 
 /// Answers WHIP senders, decodes their H.264, analyses every picture and prints one JSON line for each.
 ///
@@ -122,18 +123,9 @@ pub struct Serve {
     /// Who may come in, and how.
     #[command(flatten)]
     pub doors: Doors,
-    /// Analyzers of a session that asks for none: name or name:key=value, separated by commas, or a file of them (.toml, .json).
-    #[arg(long, env = "CV_ANALYZE", default_value = "stats", value_name = "LIST")]
-    pub analyze: String,
-    /// A name that sessions may ask for, with what it stands for; repeatable.
-    #[arg(long, value_name = "NAME=SPEC", value_parser = definition)]
-    pub define: Vec<(String, String)>,
-    /// Python for analyzers of one's own; it needs numpy [default: that of the active virtual environment, or python3].
-    #[arg(long, env = "CV_PYTHON", value_name = "PATH")]
-    pub python: Option<PathBuf>,
-    /// ONNX Runtime's library for models, or its folder [default: beside this program, or where the system looks].
-    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "PATH")]
-    pub onnxruntime: Option<PathBuf>,
+    /// What pictures of sessions are analysed with that ask for nothing else.
+    #[command(flatten)]
+    pub analyzers: Analyzers,
     /// Load an analyzer of one's own anew when its file changes.
     #[arg(long, env = "CV_RELOAD", value_parser = FalseyValueParser::new())]
     pub reload: bool,
@@ -231,14 +223,6 @@ impl Log {
     pub fn init(&self) {
         let level = if self.quiet { -1 } else { self.verbose.min(2) as i8 };
         logging::init(level, self.log_format, self.log_filter.as_deref());
-    }
-}
-
-impl Serve {
-    /// How the operator's own code is run.
-    pub fn setup(&self) -> Setup {
-        let (python, onnxruntime) = (self.python.clone(), self.onnxruntime.clone());
-        Setup { python, onnxruntime, reload: self.reload, ..Setup::default() }
     }
 }
 

@@ -16,15 +16,12 @@
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use cv_core::{
-    analyzers::List,
-    process::{self, Stop, Stopper},
-};
+use cv_core::process::{self, Stop, Stopper};
 use tokio::net::TcpListener;
 
 use crate::{
     admission::Admission,
-    analysis::{Catalog, Cost},
+    analysis::{Catalog, Cost, Setup},
     cli::{Emit, Serve},
     dispatch::{Places, Threads},
     ops::{self, Vitals},
@@ -72,12 +69,8 @@ impl Receiver {
         };
         let doors = Doors::new(&options.doors, address)?;
         let listener = listen(options, inherited).await?;
-        let mut catalog = Catalog::new(options.setup());
-        for (name, list) in &options.define {
-            catalog.define(name, list).with_context(|| format!("--define {name}={list}"))?;
-        }
-        let list = List::read(&options.analyze).context("--analyze")?;
-        let plan = catalog.trusted_list(&list).context("--analyze")?;
+        let setup = Setup { reload: options.reload, ..Setup::default() };
+        let (catalog, plan) = options.analyzers.load(setup)?;
         let catalog = Arc::new(catalog);
         let ops = ops::bind(options).await?;
         let port = media_port(options.media_port)?.with_public(&options.public_ip);

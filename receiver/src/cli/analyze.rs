@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgGroup, Args};
 use cv_core::{geometry::Size, session_id::SessionId};
 
-use super::{Emit, Log, definition, number, seconds};
+use super::{Emit, Log, analyzers::Analyzers, number, seconds};
 
 /// What to analyse without a network, and how.
 #[derive(Args, Clone, Debug)]
@@ -14,24 +14,15 @@ pub struct Analyze {
     /// A video file, whose own pictures are analysed; - reads Y4M from stdin.
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
-    /// Lines that `--emit features` printed; - reads them from stdin.
+    /// Lines that `--emit features` printed; - reads them from stdin. Analyzers may be those whose features were saved, with any parameters that leave features as they are; neither Python nor a model is run.
     #[arg(long, value_name = "FILE")]
     pub features: Option<PathBuf>,
     /// How a file is read.
     #[command(flatten)]
     pub clip: ClipArgs,
-    /// Analyzers, as for serving; of saved features those whose features were saved, with any parameters that leave features as they are.
-    #[arg(long, env = "CV_ANALYZE", default_value = "stats", value_name = "LIST")]
-    pub analyze: String,
-    /// A name that the list may use, with what it stands for; repeatable.
-    #[arg(long, value_name = "NAME=SPEC", value_parser = definition)]
-    pub define: Vec<(String, String)>,
-    /// Python for analyzers of one's own, as for serving; what they found in saved features is taken as it was.
-    #[arg(long, env = "CV_PYTHON", value_name = "PATH")]
-    pub python: Option<PathBuf>,
-    /// ONNX Runtime's library for models, or its folder, as for serving; saved features need none.
-    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "PATH")]
-    pub onnxruntime: Option<PathBuf>,
+    /// What it is analysed with.
+    #[command(flatten)]
+    pub analyzers: Analyzers,
     /// File for results as JSON Lines; - is stdout.
     #[arg(long, default_value = "-", value_name = "PATH")]
     pub out: PathBuf,

@@ -24,6 +24,7 @@ pub use self::graph::without_weights_as_inputs;
 mod channel;
 mod detector;
 mod graph;
+mod kind;
 mod letterbox;
 mod object;
 mod pose;

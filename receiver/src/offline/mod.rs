@@ -10,13 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use cv_core::{
-    analyzers::List,
-    process::{self, Exit},
-};
+use cv_core::process::{self, Exit};
 
 use crate::{
-    analysis::{Catalog, Plan, Setup},
+    analysis::{Plan, Setup},
     cli::analyze::Analyze,
 };
 
@@ -30,7 +27,9 @@ pub use features::fold_lines;
 /// # Errors
 /// If the list of analyzers makes no sense, the input cannot be read to its end, or the output not be written.
 pub fn analyze(options: &Analyze) -> Result<Exit> {
-    let plan = plan(options)?;
+    // What was saved needs nobody to look at it again.
+    let setup = Setup { asleep: options.features.is_some(), ..Setup::default() };
+    let (_, plan) = options.analyzers.load(setup)?;
     let input = options.features.as_ref().or(options.file.as_ref());
     let input = input.context("name a clip with --file or saved features with --features")?;
     // Before anything is overwritten.
@@ -64,18 +63,6 @@ fn on_a_runtime(clip: clip::Clip, plan: Plan, output: impl Write) -> Result<u64>
     });
     runtime.shutdown_background();
     done
-}
-
-fn plan(options: &Analyze) -> Result<Plan> {
-    let (python, onnxruntime) = (options.python.clone(), options.onnxruntime.clone());
-    // What was saved needs nobody to look at it again.
-    let asleep = options.features.is_some();
-    let mut catalog = Catalog::new(Setup { python, onnxruntime, asleep, ..Setup::default() });
-    for (name, list) in &options.define {
-        catalog.define(name, list).with_context(|| format!("--define {name}={list}"))?;
-    }
-    let list = List::read(&options.analyze).context("--analyze")?;
-    catalog.trusted_list(&list).context("--analyze")
 }
 
 fn is_stdio(path: &Path) -> bool {

@@ -162,9 +162,7 @@ impl Process {
     /// A conversation that is over, with how the process ended, if it tells within the limit.
     fn explained(&mut self, broken: Broken) -> Broken {
         match broken {
-            Broken::Ended(why) => {
-                Broken::Ended(self.group.wait(END_LIMIT).map_or(why, |status| status.to_string()))
-            }
+            Broken::Ended(why) => Broken::Ended(self.group.wait(END_LIMIT).map_or(why, |status| status.to_string())),
             other => other,
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{
+    kind::{self, Kind},
     letterbox::{Canvas, Letterbox},
     object::{Object, strongest},
     runtime::{Network, Outputs, Runtime},
@@ -54,11 +55,23 @@ trait Decode {
 /// what decodes it.
 type Recognise = fn(&Network, Option<i64>) -> Option<Box<dyn Decode>>;
 
-/// Every kind, with what it gives.
-const KINDS: &[(&str, Recognise, &str)] = &[
-    ("yolox", yolox::recognise, "one output [1, boxes, 5 + classes] at strides 8, 16, 32"),
-    ("yunet", yunet::recognise, "cls_8, obj_8, bbox_8, kps_8 and the same at 16 and 32"),
-    ("ultraface", ultraface::recognise, "scores [1, boxes, 2] and boxes [1, boxes, 4]"),
+/// Every kind that there is.
+const KINDS: &[Kind<Recognise>] = &[
+    Kind {
+        name: "yolox",
+        recognise: yolox::recognise,
+        form: "has one output [1, boxes, 5 + classes] at strides 8, 16, 32",
+    },
+    Kind {
+        name: "yunet",
+        recognise: yunet::recognise,
+        form: "has cls_8, obj_8, bbox_8, kps_8 and the same at 16 and 32",
+    },
+    Kind {
+        name: "ultraface",
+        recognise: ultraface::recognise,
+        form: "has scores [1, boxes, 2] and boxes [1, boxes, 4]",
+    },
 ];
 
 impl Detector {
@@ -93,7 +106,8 @@ impl Detector {
         if let Some(side) = side.filter(|side| side % 32 != 0) {
             return Err(format!("size={side} is no multiple of 32"));
         }
-        let decoder = recognise(&network, parameters.text("kind"), side)
+        let wanted = parameters.text("kind");
+        let decoder = kind::recognise(("detector", KINDS), &network, wanted, |recognise| recognise(&network, side))
             .map_err(|problem| format!("{}: {problem}", path.display()))?;
         let (threshold, overlap) = decoder.defaults();
         let labels = decoder.labels();
@@ -162,20 +176,6 @@ impl Detector {
             None => Ok(()),
         }
     }
-}
-
-/// What decodes a network: of the kind that is named, or of the one that its names and shapes tell.
-fn recognise(network: &Network, kind: Option<&str>, side: Option<i64>) -> Result<Box<dyn Decode>, String> {
-    if let Some(name) = kind {
-        let known = KINDS.iter().find(|(known, ..)| *known == name);
-        let names: Vec<_> = KINDS.iter().map(|(name, ..)| *name).collect();
-        let (_, recognise, gives) = known.ok_or_else(|| format!("kind={name} is none of {}", names.join(", ")))?;
-        let decoder = recognise(network, side);
-        return decoder.ok_or_else(|| format!("kind={name} has {gives}, but {}", network.describe()));
-    }
-    let found = KINDS.iter().find_map(|(_, recognise, _)| recognise(network, side));
-    let kinds = || KINDS.iter().map(|(name, _, gives)| format!("{name} has {gives}")).collect::<Vec<_>>().join("; ");
-    found.ok_or_else(|| format!("this is no detector that is known: {}, while {}", network.describe(), kinds()))
 }
 
 /// Width and height of a network that takes three planes of 32-bit numbers; `side` where they are free.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Look,
     detector::Detector,
+    kind::{self, Kind},
     object::overlap,
     region::{Layout, Region},
     runtime::{Network, Outputs, Runtime},
@@ -185,11 +186,19 @@ fn around(points: impl Iterator<Item = [f32; 2]>) -> [f32; 4] {
 /// Says whether a network is of its kind: `None`, or what decodes it.
 type Recognise = fn(&Network) -> Option<Box<dyn Skeleton>>;
 
-/// Every kind, with what it takes and gives.
-const KINDS: &[(&str, Recognise, &str)] = &[
-    ("blazepose", blazepose::recognise, "takes [1, 256, 256, 3] and gives [1, 195] and [1, 1]"),
-    ("movenet", movenet::recognise, "takes [1, side, side, 3] and gives [1, 1, 17, 3]"),
-    ("rtmpose", rtmpose::recognise, "takes [n, 3, height, width] and gives simcc_x and simcc_y [n, 17, bins]"),
+/// Every kind that there is.
+const KINDS: &[Kind<Recognise>] = &[
+    Kind {
+        name: "blazepose",
+        recognise: blazepose::recognise,
+        form: "takes [1, 256, 256, 3] and gives [1, 195] and [1, 1]",
+    },
+    Kind { name: "movenet", recognise: movenet::recognise, form: "takes [1, side, side, 3] and gives [1, 1, 17, 3]" },
+    Kind {
+        name: "rtmpose",
+        recognise: rtmpose::recognise,
+        form: "takes [n, 3, height, width] and gives simcc_x and simcc_y [n, 17, bins]",
+    },
 ];
 
 impl Poser {
@@ -197,8 +206,9 @@ impl Poser {
     pub(super) fn load(runtime: &Runtime, parameters: &Parameters) -> Result<Self, String> {
         let path = Path::new(parameters.text("model").ok_or("needs a model, as in pose:model=FILE.onnx")?);
         let network = runtime.network(path)?;
-        let skeleton =
-            recognise(&network, parameters.text("kind")).map_err(|problem| format!("{}: {problem}", path.display()))?;
+        let wanted = parameters.text("kind");
+        let skeleton = kind::recognise(("pose model", KINDS), &network, wanted, |recognise| recognise(&network))
+            .map_err(|problem| format!("{}: {problem}", path.display()))?;
         let detector = parameters.text("detector").map(|path| Detector::of_persons(runtime, Path::new(path)));
         let mut poser = Self {
             detector: detector.transpose()?,
@@ -325,19 +335,6 @@ fn persons(finding: &Value) -> Vec<[f32; 4]> {
     let is_person = |object: &&Value| object["label"] == "person";
     let rect = |object: &Value| Some(numbers::<4>(&object["box"])?.map(|side| side as f32));
     objects.iter().filter(is_person).filter_map(rect).collect()
-}
-
-/// What decodes a network: of the kind that is named, or of the one that its shapes tell.
-fn recognise(network: &Network, kind: Option<&str>) -> Result<Box<dyn Skeleton>, String> {
-    if let Some(name) = kind {
-        let known = KINDS.iter().find(|(known, ..)| *known == name);
-        let names: Vec<_> = KINDS.iter().map(|(name, ..)| *name).collect();
-        let (_, recognise, is) = known.ok_or_else(|| format!("kind={name} is none of {}", names.join(", ")))?;
-        return recognise(network).ok_or_else(|| format!("kind={name} {is}, but {}", network.describe()));
-    }
-    let kinds = || KINDS.iter().map(|(name, _, is)| format!("{name} {is}")).collect::<Vec<_>>().join("; ");
-    let found = KINDS.iter().find_map(|(_, recognise, _)| recognise(network));
-    found.ok_or_else(|| format!("this is no pose model that is known: {}, while {}", network.describe(), kinds()))
 }
 
 #[cfg(test)]
