@@ -25,8 +25,10 @@ use crate::{
     sink::Outbox,
 };
 
+mod audience;
 mod history;
 mod kept;
+mod peer;
 mod task;
 
 /// Messages that may wait for a session's task. Decoders block on it, so it bounds their lead.

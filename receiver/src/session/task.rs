@@ -1,42 +1,28 @@
 //! The task that owns a session's state.
 
 use std::{
-    collections::VecDeque,
-    net::IpAddr,
     ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use cv_core::{
-    report::{self, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals},
-    whip::Mode,
-};
+use cv_core::report::{self, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
-    Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Printing, Reason, Unchanged, history::History,
-    kept::Kept,
+    Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Printing, Reason, Unchanged, audience::Audience,
+    kept::Kept, peer::Peer,
 };
-use crate::{
-    analysis::Plan,
-    decode::Identity,
-    metrics::METRICS,
-    sink::{Outbox, Rendered},
-};
+use crate::{analysis::Plan, decode::Identity, metrics::METRICS, sink::Outbox};
 
 /// How long the first offer to a session may take.
 const FIRST_OFFER: Duration = Duration::from_secs(30);
-/// HTTP readers of one session at once.
-const MAX_READERS: usize = 256;
 
 pub(super) struct Task {
     id: String,
     ttl: Duration,
-    printing: Option<Printing>,
-    /// Who reads along over HTTP.
-    readers: Vec<Outbox>,
+    audience: Audience,
     peer: Option<Peer>,
     kept: Option<Kept>,
     /// The frame number that is due.
@@ -44,7 +30,6 @@ pub(super) struct Task {
     /// Where the time of this run begins on the analyzers' time axis, and the latest time on it.
     time: (f64, f64),
     totals: Totals,
-    history: History,
     idle_since: Instant,
     /// The run of the last sender, where it said.
     run: Option<u64>,
@@ -57,38 +42,17 @@ pub(super) struct Task {
     reached: bool,
 }
 
-/// The sender of the moment.
-struct Peer {
-    id: PeerId,
-    client: Option<IpAddr>,
-    began: Instant,
-    mode: Mode,
-    channel: Option<Outbox>,
-    /// The first line of this peer, and the first frame it still wants to hear of.
-    since: (u64, Option<u64>),
-    /// Outcomes from `next_order` on; those that came before their turn behind empty places.
-    outcomes: VecDeque<Option<Outcome>>,
-    next_order: u64,
-    drained: bool,
-    ending: Option<Ending>,
-    /// Dropped unused it means that the session is over.
-    replaced: Option<oneshot::Sender<Loss>>,
-    packets: Box<dyn Fn() -> Packets + Send>,
-}
-
 impl Task {
     pub(super) fn new(id: String, ttl: Duration, printing: Option<Printing>) -> Self {
         Self {
+            audience: Audience::new(id.clone(), printing),
             id,
             ttl,
-            printing,
-            readers: Vec::new(),
             peer: None,
             kept: None,
             next: 0,
             time: (0.0, 0.0),
             totals: Totals::default(),
-            history: History::default(),
             idle_since: Instant::now(),
             run: None,
             attached: false,
@@ -137,7 +101,8 @@ impl Task {
                 self.end(ending);
             }
             Message::Subscribe(since, outbox, answer) => {
-                answer.send(self.subscribe(since, outbox)).ok();
+                let serial = self.peer.as_ref().map(|peer| peer.since.0);
+                answer.send(self.audience.subscribe(outbox, since, serial)).ok();
             }
             Message::Describe(answer) => {
                 answer.send(self.describe()).ok();
@@ -165,20 +130,20 @@ impl Task {
     }
 
     fn attach(&mut self, attachment: Attachment) {
-        let Attachment { peer, client, mode, next, run, plan, replaced, packets } = attachment;
+        let next = attachment.next;
         if let Some(older) = self.peer.take() {
             self.take_over(older, next.is_some());
         }
-        let goes_on = self.kept.as_ref().is_some_and(|kept| kept.suits(&plan));
+        let goes_on = self.kept.as_ref().is_some_and(|kept| kept.suits(&attachment.plan));
         match self.kept.as_mut().filter(|_| goes_on) {
-            Some(kept) => kept.go_on(plan),
-            None => self.kept = Some(Kept::new(plan, &self.id)),
+            Some(kept) => kept.go_on(attachment.plan.clone()),
+            None => self.kept = Some(Kept::new(attachment.plan.clone(), &self.id)),
         }
         let begins_anew = next.is_none();
         if begins_anew {
             self.totals = Totals::default();
             // Frames are numbered from 0 again: nobody may be given answers about the run before.
-            self.history.clear();
+            self.audience.forget();
             // For a baseline that goes on, a new run follows the last one.
             self.time.0 = if goes_on { self.time.1 } else { 0.0 };
         }
@@ -192,21 +157,10 @@ impl Task {
             (false, true) => (Event::Started, None),
             (false, false) => (Event::Resumed, Some(StateKept::Lost)),
         };
-        (self.closed, self.attached, self.run) = (false, true, run);
-        self.peer = Some(Peer {
-            id: peer,
-            client,
-            began: Instant::now(),
-            mode,
-            channel: None,
-            since: (self.history.serial(), next),
-            outcomes: VecDeque::new(),
-            next_order: 0,
-            drained: false,
-            ending: None,
-            replaced: Some(replaced),
-            packets,
-        });
+        (self.closed, self.attached, self.run) = (false, true, attachment.run);
+        let peer = Peer::new(attachment, self.audience.serial());
+        let (mode, client) = (peer.mode, peer.client);
+        self.peer = Some(peer);
         let analyze = self.kept.as_ref().and_then(Kept::changed).map(str::to_owned);
         let news = report::Session { state, analyze, ..self.news(event) };
         tracing::info!(
@@ -220,7 +174,7 @@ impl Task {
             }),
             "session begins"
         );
-        self.emit(&Line::Session(news));
+        self.audience.emit(&Line::Session(news));
     }
 
     /// Closes the account of an older sender in favour of a new one, which is the same that `came_back`, or another.
@@ -235,9 +189,8 @@ impl Task {
         let (replaced, packets) = (older.replaced.take(), (older.packets)());
         self.peer = Some(older);
         self.close(&Reason::Lost(loss), packets);
-        if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
-            channel.finish();
-        }
+        self.peer = None;
+        self.audience.close_channel();
         if let Some(replaced) = replaced {
             replaced.send(loss).ok();
         }
@@ -259,26 +212,19 @@ impl Task {
                 "analyzers from frame {frame} on: {list}"
             );
             let news = report::Session { analyze: Some(list), from: Some(frame), ..self.news(Event::Analyzers) };
-            self.emit(&Line::Session(news));
+            self.audience.emit(&Line::Session(news));
         }
     }
 
     fn open_channel(&mut self, peer: PeerId, outbox: Outbox) {
-        let Some(current) = self.peer.as_mut().filter(|current| current.id == peer) else { return };
-        let (serial, since) = current.since;
-        for line in self.history.replay(serial, since) {
-            outbox.push(line.clone());
+        if let Some(current) = self.peer.as_ref().filter(|current| current.id == peer) {
+            self.audience.open_channel(outbox, current.since);
         }
-        current.channel = Some(outbox);
     }
 
     fn done(&mut self, peer: PeerId, order: u64, outcome: Outcome) {
         let Some(current) = self.peer.as_mut().filter(|current| current.id == peer) else { return };
-        let Some(place) = order.checked_sub(current.next_order).map(|place| place as usize) else { return };
-        if current.outcomes.len() <= place {
-            current.outcomes.resize_with(place + 1, || None);
-        }
-        current.outcomes[place] = Some(outcome);
+        current.put(order, outcome);
         while let Some(outcome) = self.peer.as_mut().and_then(Peer::next_outcome) {
             self.settle(outcome);
         }
@@ -336,7 +282,7 @@ impl Task {
         self.turn(generation, identity.frame);
         let Some(kept) = self.kept.as_mut() else { return };
         self.time.1 = self.time.0 + identity.time;
-        if let Some(printing) = self.printing.as_ref().filter(|printing| printing.features) {
+        if self.audience.prints_features() {
             let features = report::Features {
                 v: report::VERSION,
                 session: self.id.clone(),
@@ -347,7 +293,7 @@ impl Task {
                 height: size.height(),
                 features: kept.folding.save(&extracted),
             };
-            printing.outbox.push(Rendered::new(&self.id, &Line::Features(features)));
+            self.audience.print(&Line::Features(features));
         }
         let (analysis, errors) = kept.folding.fold(self.time.1, &extracted);
         let (now, emitted) = (Instant::now(), SystemTime::now());
@@ -378,7 +324,7 @@ impl Task {
         METRICS.frames.errors.add(failed);
         METRICS.stages.observe(&clock);
         self.next = identity.frame.saturating_add(1);
-        self.emit(&Line::Result(report::Result {
+        self.audience.emit(&Line::Result(report::Result {
             v: report::VERSION,
             session: self.id.clone(),
             frame: identity.frame,
@@ -394,7 +340,7 @@ impl Task {
     fn gap(&mut self, from: u64, to: u64, cause: Cause) {
         self.count(cause, (to - from).saturating_add(1));
         self.next = to.saturating_add(1);
-        self.emit(&Line::Gap(Gap { session: self.id.clone(), from, to, cause }));
+        self.audience.emit(&Line::Gap(Gap { session: self.id.clone(), from, to, cause }));
     }
 
     /// Counts pictures without a result.
@@ -420,44 +366,25 @@ impl Task {
     }
 
     fn finish_if_done(&mut self) {
-        let Some(mut peer) = self.peer.take_if(|peer| peer.drained && peer.ending.is_some()) else { return };
+        let Some(peer) = self.peer.as_mut().filter(|peer| peer.drained) else { return };
         let Some(ending) = peer.ending.take() else { return };
-        // The channel hears the last lines, too, so it goes back in for them.
-        self.peer = Some(peer);
         match ending.reason {
             Reason::Asked { frames, keep } => {
                 if let Some(last) = frames.and_then(|frames| frames.checked_sub(1)).filter(|last| *last >= self.next) {
                     self.gap(self.next, last, Cause::Lost);
                 }
                 let analysis = self.kept.as_mut().map(Kept::finish).unwrap_or_default();
-                self.emit(&Line::Final(Final { session: self.id.clone(), analysis }));
+                self.audience.emit(&Line::Final(Final { session: self.id.clone(), analysis }));
                 self.close(&ending.reason, ending.packets);
                 self.kept = self.kept.take().filter(|_| keep);
                 self.closed = true;
             }
             Reason::Lost(_) => self.close(&ending.reason, ending.packets),
         }
-        if let Some(channel) = self.peer.take().and_then(|peer| peer.channel) {
-            channel.finish();
-        }
+        self.peer = None;
+        self.audience.close_channel();
         self.idle_since = Instant::now();
         ending.done.send(()).ok();
-    }
-
-    /// `false` if there is no room for another reader.
-    fn subscribe(&mut self, since: Option<u64>, outbox: Outbox) -> bool {
-        self.readers.retain(Outbox::is_read);
-        if self.readers.len() >= MAX_READERS {
-            return false;
-        }
-        if since.is_some() {
-            let serial = self.peer.as_ref().map_or(self.history.serial(), |peer| peer.since.0);
-            for line in self.history.replay(serial, since) {
-                outbox.push(line.clone());
-            }
-        }
-        self.readers.push(outbox);
-        true
     }
 
     fn describe(&self) -> serde_json::Value {
@@ -472,7 +399,7 @@ impl Task {
             "mode": self.peer.as_ref().map(|peer| peer.mode.name()),
             "frames": self.totals.analyzed,
             "totals": self.totals,
-            "readers": self.readers.len(),
+            "readers": self.audience.readers(),
             "analysis": self.kept.as_ref().map(|kept| kept.folding.state()),
         })
     }
@@ -496,7 +423,7 @@ impl Task {
         news.taken_over = matches!(reason, Reason::Lost(Loss::TakenOver));
         news.clock = Some(SessionClock { emitted: SystemTime::now(), packets: Some(packets) });
         self.log_end(reason, packets);
-        self.emit(&Line::Session(news));
+        self.audience.emit(&Line::Session(news));
     }
 
     /// What `docs/operations.md` promises about the event `session-end`.
@@ -521,35 +448,5 @@ impl Task {
             packets_lost = packets.lost,
             "session ends"
         );
-    }
-
-    /// Gives `line` to everybody; forgets readers that are gone.
-    fn emit(&mut self, line: &Line) {
-        let line = Rendered::new(&self.id, line);
-        if let Some(printing) = &self.printing {
-            printing.outbox.push(line.clone());
-        }
-        self.readers.retain(|reader| reader.push(line.clone()));
-        if let Some(channel) = self.peer.as_ref().and_then(|peer| peer.channel.as_ref()) {
-            channel.push(line.clone());
-        }
-        self.history.push(line);
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        // Stdout serves other sessions, too, and ends with the program.
-        self.readers.iter().for_each(Outbox::finish);
-    }
-}
-
-impl Peer {
-    /// The outcome that is due, if it is there.
-    fn next_outcome(&mut self) -> Option<Outcome> {
-        let outcome = self.outcomes.front_mut()?.take()?;
-        self.outcomes.pop_front();
-        self.next_order += 1;
-        Some(outcome)
     }
 }
