@@ -101,6 +101,25 @@ def look(frame, meta):
 }
 
 #[test]
+fn samples_that_span_the_whole_range_show_the_colours_that_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("full.y4m");
+    let frame = [&b"FRAME\n"[..], &[40; 64 * 64], &[128; 64 * 32]].concat();
+    let header = b"YUV4MPEG2 W64 H64 F30:1 Ip A1:1 C420jpeg XCOLORRANGE=FULL\n";
+    std::fs::write(&file, [&header[..], &frame.repeat(5)].concat()).unwrap();
+    let script = Script::new("def look(frame, meta):\n    return {'mean': float(frame.mean())}\n");
+    let receiver = receiver(&script.function("look"), &[]);
+    let source = ["--file", file.to_str().unwrap(), "--session", "own", "--pace", "max"];
+    let sent = Sender::run(&receiver.url(), &source).expect(0);
+    let found = findings(&lines::parse(&sent.lines), "look");
+    assert_eq!(found.len(), 5);
+    for finding in found {
+        // As limited samples they would be 28.
+        assert!((finding["mean"].as_f64().unwrap() - 40.0).abs() < 2.0, "{finding}");
+    }
+}
+
+#[test]
 fn an_exception_costs_its_picture_and_ci_notices() {
     let script = Script::new("def look(frame, meta):\n    return {'inverse': 1 / (meta.frame - 5)}\n");
     let printed = run(&script.function("look"), 3);

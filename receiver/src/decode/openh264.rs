@@ -25,22 +25,22 @@ pub(super) fn open() -> Result<Box<dyn Engine>, String> {
 }
 
 impl Engine for OpenH264 {
-    fn decode(&mut self, access_unit: &[u8], pool: &Pool) -> Result<Option<Picture>, String> {
+    fn decode(&mut self, access_unit: &[u8], made: (&Pool, Range)) -> Result<Option<Picture>, String> {
         let decoded = self.decoder.decode(access_unit).map_err(|error| error.to_string())?;
-        decoded.map(|yuv| copy(&yuv, pool)).transpose()
+        decoded.map(|yuv| copy(&yuv, made)).transpose()
     }
 
-    fn flush(&mut self, pool: &Pool) -> Vec<Picture> {
+    fn flush(&mut self, made: (&Pool, Range)) -> Vec<Picture> {
         let rest = self.decoder.flush_remaining().unwrap_or_default();
-        rest.iter().filter_map(|yuv| copy(yuv, pool).ok()).collect()
+        rest.iter().filter_map(|yuv| copy(yuv, made).ok()).collect()
     }
 }
 
 /// The decoder's own buffer is used again for the next picture, so this copy must be.
-fn copy(yuv: &DecodedYUV<'_>, pool: &Pool) -> Result<Picture, String> {
+fn copy(yuv: &DecodedYUV<'_>, (pool, range): (&Pool, Range)) -> Result<Picture, String> {
     let (width, height) = yuv.dimensions();
     let size = Size::new(width as u32, height as u32).map_err(|error| error.to_string())?;
-    let mut buf = pool.picture(size, Range::Limited);
+    let mut buf = pool.picture(size, range);
     let (y, u, v) = yuv.strides();
     for (mut plane, (source, stride)) in buf.planes_mut().into_iter().zip([(yuv.y(), y), (yuv.u(), u), (yuv.v(), v)]) {
         plane.copy_from(source, stride);
