@@ -10,6 +10,7 @@ use cv_tests::{
     lines,
     link::Link,
     program,
+    python::{self, Script},
     way::Weather,
 };
 
@@ -174,6 +175,36 @@ fn a_session_that_cannot_restart_ice_is_made_anew_and_goes_on() {
     assert_eq!(front.seen_with("POST").len(), 2);
     assert_eq!(lines::accounted(&sent.lines), (0..90).collect::<Vec<_>>());
     lines::assert_same("in a new session", &results(&clean.lines), &results(&sent.lines));
+}
+
+#[test]
+fn a_function_that_remembers_sees_every_picture_once_and_in_order_though_its_sender_comes_back() {
+    let script = Script::new(
+        "
+import time
+def look(frame, meta):
+    time.sleep(0.02)
+    meta.state['seen'] = meta.state.get('seen', -1) + 1
+    return {'seen': meta.state['seen']}
+",
+    );
+    let python = python::interpreter();
+    let receiver = Receiver::start(&["--python", python.to_str().unwrap(), "--analyze", &script.function("look")]);
+    let link = Link::start(receiver.address, STEADY);
+    let front = Front::start(link.address(), |request, _| match request.method.as_str() {
+        "PATCH" => Reply::status(405),
+        _ => Reply::Pass,
+    });
+    let source = ["--pattern", "texture:size=320x240", "--frames", "90", "--session", "counted", "--pace", "max"];
+    let sender = Sender::start(&front.url(), &source);
+    sender.wait_for_frame(30);
+    link.cut();
+    let sent = sender.finish().expect(0);
+    let results = lines::of_type(&sent.lines, "result");
+    assert_eq!(results.len(), 90);
+    for result in results {
+        assert_eq!(result["analysis"]["look"]["seen"], result["frame"], "{result}");
+    }
 }
 
 fn results(all: &[String]) -> Vec<String> {

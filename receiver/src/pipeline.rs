@@ -14,7 +14,7 @@ use crate::{
     decode::{Decoding, Output, Verdict},
     dispatch::{Job, Lane, Places},
     progress,
-    session::{Analyzed, Message, Outcome, PeerId, Session},
+    session::{Admitted, Analyzed, Message, Outcome, PeerId, Session},
     sink::pictures::Pictures,
 };
 
@@ -49,7 +49,10 @@ pub struct Wiring {
 
 /// What is drawn from a peer's pictures, and the way to where that is done.
 pub struct Analyst {
+    peer: PeerId,
     course: Course,
+    /// The first frame without an answer: a sender that came back repeats some before it, for the decoder alone.
+    next: u64,
     places: Places,
     mode: Mode,
     /// Where the pictures are on their course. Locked by the decoder's thread alone.
@@ -57,24 +60,24 @@ pub struct Analyst {
 }
 
 impl Analyst {
-    /// For a peer that was wired like this.
-    pub fn new(course: Course, wiring: &Wiring) -> Self {
+    /// For a peer that was wired and admitted like this.
+    pub fn new(peer: PeerId, Admitted { course, next }: Admitted, wiring: &Wiring) -> Self {
         let (places, mode, leg) = (wiring.places.clone(), wiring.mode, course.leg());
         let lane = lane(&leg, &places, mode);
-        Self { course, places, mode, at: Mutex::new((leg, lane)) }
+        Self { peer, course, next, places, mode, at: Mutex::new((leg, lane)) }
     }
 
-    /// What the next picture is for.
-    fn at(&self) -> MutexGuard<'_, (Leg, Lane)> {
+    /// What the next picture is for; nothing where another sender has the session.
+    fn at(&self) -> Option<MutexGuard<'_, (Leg, Lane)>> {
+        let leg = self.course.leg_of(self.peer)?;
         let mut at = self.at.lock().expect("a decoder that panicked is gone");
-        let leg = self.course.leg();
         if leg.generation != at.0.generation {
             // An analyzer that goes on sees its pictures in order: those on the lane before come first.
             at.1.drain();
             let lane = lane(&leg, &self.places, self.mode);
             *at = (leg, lane);
         }
-        at
+        Some(at)
     }
 
     /// Blocks until nothing is at work. Called also while a panic unwinds, hence without one of its own.
@@ -151,7 +154,12 @@ impl Analyst {
     fn analyze(&self, output: Output, answer: Answer) {
         let Output { identity, timing, picture, previous } = output;
         let (size, moment) = (picture.size(), Moment { frame: identity.frame, time: identity.time });
-        let at = self.at();
+        if identity.frame < self.next {
+            // It has its answer; the session only wants to know that its turn is over.
+            return answer.give(Outcome::Missed(identity, Cause::Busy));
+        }
+        // Nobody waits for an answer any more: the sender that came instead shows this picture again.
+        let Some(at) = self.at() else { return };
         let Leg { generation, extraction } = at.0.clone();
         let analyzed = move |extracted, spent, at| {
             let analyzed = (spent, at);

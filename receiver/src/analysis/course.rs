@@ -9,7 +9,13 @@ use super::Extraction;
 #[derive(Clone)]
 pub struct Course {
     /// Locked to look or to change, hence a plain mutex.
-    leg: Arc<Mutex<Leg>>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    leg: Leg,
+    /// The sender whose pictures count.
+    sender: u64,
 }
 
 /// A part of a course.
@@ -25,23 +31,36 @@ pub struct Leg {
 impl Course {
     /// A course that begins with `extraction`.
     pub fn new(extraction: Extraction) -> Self {
-        Self { leg: Arc::new(Mutex::new(Leg { generation: 0, extraction })) }
+        let leg = Leg { generation: 0, extraction };
+        Self { state: Arc::new(Mutex::new(State { leg, sender: 0 })) }
     }
 
     /// What is to be drawn from a picture that comes now.
     pub fn leg(&self) -> Leg {
-        self.lock().clone()
+        self.lock().leg.clone()
+    }
+
+    /// The same for a picture of `sender`; nothing where the session is another sender's by now. That one repeats what
+    /// has no answer, and an analyzer that remembers what it saw must not see it twice.
+    pub fn leg_of(&self, sender: u64) -> Option<Leg> {
+        let state = self.lock();
+        (state.sender == sender).then(|| state.leg.clone())
+    }
+
+    /// From now on nothing is drawn but from pictures of `sender`.
+    pub fn hand_over(&self, sender: u64) {
+        self.lock().sender = sender;
     }
 
     /// From the next picture on, `extraction`. Gives the number of the leg that begins.
     pub fn turn(&self, extraction: Extraction) -> u64 {
-        let mut leg = self.lock();
+        let leg = &mut self.lock().leg;
         leg.generation += 1;
         leg.extraction = extraction;
         leg.generation
     }
 
-    fn lock(&self) -> MutexGuard<'_, Leg> {
-        self.leg.lock().expect("nobody panics while holding a leg")
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while holding a leg")
     }
 }

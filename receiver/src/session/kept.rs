@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use cv_core::report::Analysis;
 
+use super::PeerId;
 use crate::analysis::{Course, Folding, Plan, Succession};
 
 /// Changes that may wait for a picture: whoever asks for more hears that there is none.
@@ -47,6 +48,11 @@ impl Kept {
     /// What is drawn from pictures, now and after every change.
     pub(super) fn course(&self) -> Course {
         self.course.clone()
+    }
+
+    /// From now on only pictures of that sender are looked at.
+    pub(super) fn hand_over(&self, sender: PeerId) {
+        self.course.hand_over(sender);
     }
 
     /// Whether a sender that asks for `plan` goes on here: with what was asked for first, changed since or not, or with

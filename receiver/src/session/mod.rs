@@ -74,6 +74,14 @@ impl Attachment {
     }
 }
 
+/// How a sender goes on in its session.
+pub struct Admitted {
+    /// What is to be drawn from its pictures.
+    pub course: Course,
+    /// The first frame that needs an answer.
+    pub next: u64,
+}
+
 /// What became of one access unit, after analysis.
 pub enum Outcome {
     /// It was analysed.
@@ -102,9 +110,9 @@ pub struct Analyzed {
 
 /// Something that happens to a session.
 pub enum Message {
-    /// A sender was accepted. Hears what is to be drawn from its pictures, or nothing if it may not go on, because
-    /// another sender had the session meanwhile.
-    Attach(Attachment, oneshot::Sender<Option<Course>>),
+    /// A sender was accepted. Hears how it is admitted, once the sender before it is out of the way, or nothing if it
+    /// may not go on, because another sender had the session meanwhile.
+    Attach(Attachment, oneshot::Sender<Option<Admitted>>),
     /// The sender's data channel is open.
     Channel(PeerId, Outbox),
     /// One access unit is done; the number counts them per peer.

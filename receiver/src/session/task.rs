@@ -8,14 +8,17 @@ use std::{
 
 use cv_core::report::{self, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Printing, Reason, Unchanged, audience::Audience,
-    kept::Kept, peer::Peer,
+    Admitted, Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Printing, Reason, Unchanged,
+    audience::Audience, kept::Kept, peer::Peer,
 };
 use crate::{analysis::Plan, decode::Identity, metrics::METRICS, sink::Outbox};
 
+/// How long a sender waits for the analysis of what the one before it showed; beyond, what is still at work may show an
+/// analyzer a picture twice.
+const HANDOVER: Duration = Duration::from_secs(5);
 /// How long the first offer to a session may take.
 const FIRST_OFFER: Duration = Duration::from_secs(30);
 
@@ -24,6 +27,8 @@ pub(super) struct Task {
     ttl: Duration,
     audience: Audience,
     peer: Option<Peer>,
+    /// Who is to follow as soon as the sender of the moment is out of the way.
+    successor: Option<Successor>,
     kept: Option<Kept>,
     /// The frame number that is due.
     next: u64,
@@ -42,6 +47,21 @@ pub(super) struct Task {
     reached: bool,
 }
 
+/// A sender that was accepted and waits until what its forerunner showed is answered.
+struct Successor {
+    attachment: Attachment,
+    admitted: oneshot::Sender<Option<Admitted>>,
+    /// When it waits no longer.
+    deadline: Instant,
+}
+
+impl Successor {
+    /// What becomes of the sender before it.
+    fn loss(&self) -> Loss {
+        if self.attachment.next.is_some() { Loss::CameBack } else { Loss::TakenOver }
+    }
+}
+
 impl Task {
     pub(super) fn new(id: String, ttl: Duration, printing: Option<Printing>) -> Self {
         Self {
@@ -49,6 +69,7 @@ impl Task {
             id,
             ttl,
             peer: None,
+            successor: None,
             kept: None,
             next: 0,
             time: (0.0, 0.0),
@@ -65,10 +86,17 @@ impl Task {
         loop {
             // Between its first offer and its first sender a session is never too old.
             let ttl = if self.attached { self.ttl } else { self.ttl.max(FIRST_OFFER) };
-            let deadline = tokio::time::Instant::from_std(self.idle_since + ttl);
+            let deadline = self.successor.as_ref().map_or(self.idle_since + ttl, |successor| successor.deadline);
+            let is_due = self.peer.is_none() || self.successor.is_some();
             let message = tokio::select! {
                 message = messages.recv() => message,
-                () = tokio::time::sleep_until(deadline), if self.peer.is_none() => None,
+                () = tokio::time::sleep_until(deadline.into()), if is_due => match self.successor.take() {
+                    Some(successor) => {
+                        self.admit(successor);
+                        continue;
+                    }
+                    None => None,
+                },
             };
             let Some(message) = message else { return };
             if self.take(message).is_break() {
@@ -79,13 +107,9 @@ impl Task {
 
     fn take(&mut self, message: Message) -> ControlFlow<()> {
         match message {
-            Message::Attach(attachment, answer) => {
-                let stale = self.attached && attachment.is_stale(self.run);
-                if !stale {
-                    self.attach(attachment);
-                }
-                let course = self.kept.as_ref().filter(|_| !stale).map(Kept::course);
-                answer.send(course).ok();
+            Message::Attach(attachment, admitted) => {
+                let deadline = Instant::now() + HANDOVER;
+                self.arrive(Successor { attachment, admitted, deadline });
             }
             Message::Channel(peer, outbox) => {
                 self.reached = true;
@@ -129,11 +153,59 @@ impl Task {
         if in_vain { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// Has a sender follow the one of the moment, if there is one.
+    fn arrive(&mut self, successor: Successor) {
+        let last = self.successor.as_ref().map(|other| other.attachment.run);
+        let known = self.attached || last.is_some();
+        if known && successor.attachment.is_stale(last.unwrap_or(self.run)) {
+            successor.admitted.send(None).ok();
+            return;
+        }
+        if let Some(overtaken) = self.successor.take() {
+            overtaken.admitted.send(None).ok();
+        }
+        let Some(older) = &mut self.peer else { return self.admit(successor) };
+        // It shows no more; what it did show is answered first, so that no analyzer sees a picture twice.
+        if let Some(kept) = &self.kept {
+            kept.hand_over(successor.attachment.peer);
+        }
+        if older.ending.is_none()
+            && let Some(replaced) = older.replaced.take()
+        {
+            replaced.send(successor.loss()).ok();
+        }
+        self.successor = Some(successor);
+    }
+
+    /// Makes a sender that of the moment, whatever becomes of the one before.
+    fn admit(&mut self, successor: Successor) {
+        if let Some(older) = self.peer.take() {
+            self.close_early(older, successor.loss());
+        }
+        let peer = successor.attachment.peer;
+        self.attach(successor.attachment);
+        let course = self.kept.as_ref().map(|kept| {
+            kept.hand_over(peer);
+            kept.course()
+        });
+        successor.admitted.send(course.map(|course| Admitted { course, next: self.next })).ok();
+    }
+
+    /// Closes the account of a sender whose analysis takes too long to wait for.
+    fn close_early(&mut self, mut older: Peer, loss: Loss) {
+        let (packets, said_goodbye) = ((older.packets)(), older.ending.is_some());
+        older.drained = true;
+        self.peer = Some(older);
+        if said_goodbye {
+            return self.finish_if_done();
+        }
+        self.close(&Reason::Lost(loss), packets);
+        self.peer = None;
+        self.audience.close_channel();
+    }
+
     fn attach(&mut self, attachment: Attachment) {
         let next = attachment.next;
-        if let Some(older) = self.peer.take() {
-            self.take_over(older, next.is_some());
-        }
         let goes_on = self.kept.as_ref().is_some_and(|kept| kept.suits(&attachment.plan));
         match self.kept.as_mut().filter(|_| goes_on) {
             Some(kept) => kept.go_on(attachment.plan.clone()),
@@ -175,25 +247,6 @@ impl Task {
             "session begins"
         );
         self.audience.emit(&Line::Session(news));
-    }
-
-    /// Closes the account of an older sender in favour of a new one, which is the same that `came_back`, or another.
-    fn take_over(&mut self, mut older: Peer, came_back: bool) {
-        if older.ending.is_some() {
-            // It had said goodbye; what is still in analysis is the only thing lost.
-            older.drained = true;
-            self.peer = Some(older);
-            return self.finish_if_done();
-        }
-        let loss = if came_back { Loss::CameBack } else { Loss::TakenOver };
-        let (replaced, packets) = (older.replaced.take(), (older.packets)());
-        self.peer = Some(older);
-        self.close(&Reason::Lost(loss), packets);
-        self.peer = None;
-        self.audience.close_channel();
-        if let Some(replaced) = replaced {
-            replaced.send(loss).ok();
-        }
     }
 
     /// Has other analyzers take over with the next picture.
@@ -385,6 +438,9 @@ impl Task {
         self.audience.close_channel();
         self.idle_since = Instant::now();
         ending.done.send(()).ok();
+        if let Some(successor) = self.successor.take() {
+            self.admit(successor);
+        }
     }
 
     fn describe(&self) -> serde_json::Value {

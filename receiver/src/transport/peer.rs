@@ -33,10 +33,9 @@ use super::{
     socket::Up,
 };
 use crate::{
-    analysis::Course,
     metrics::{METRICS, Presence},
     pipeline::{self, Analyst, Wiring},
-    session::{Attachment, Ending, Loss, Message, PeerId, Reason, Session},
+    session::{Admitted, Attachment, Ending, Loss, Message, PeerId, Reason, Session},
     sink::{self, Bound},
     web::etag::{EntityTag, IfMatch},
 };
@@ -154,8 +153,8 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
         }
     };
     let taken_over = match attach(id, &wiring, intake.0.clone()).await {
-        Ok((course, taken_over)) => {
-            analyst.get_or_init(|| Analyst::new(course, &wiring));
+        Ok((admitted, taken_over)) => {
+            analyst.get_or_init(|| Analyst::new(id, admitted, &wiring));
             taken_over
         }
         Err(error) => {
@@ -181,14 +180,18 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
     Ok(Accepted { answer, tag, peer: Peer { requests: requester } })
 }
 
-/// Makes the peer the sender of its session. Gives what is drawn from its pictures, and what tells when another one is.
-async fn attach(peer: PeerId, wiring: &Wiring, intake: Intake) -> Result<(Course, oneshot::Receiver<Loss>), PeerError> {
+/// Makes the peer the sender of its session. Gives how it goes on there, and what tells when another one is.
+async fn attach(
+    peer: PeerId,
+    wiring: &Wiring,
+    intake: Intake,
+) -> Result<(Admitted, oneshot::Receiver<Loss>), PeerError> {
     let (replaced, taken_over) = oneshot::channel();
     let Wiring { client, mode, next, run, .. } = *wiring;
     let packets = Box::new(move || intake.packets());
     let attachment = Attachment { peer, client, mode, next, run, plan: wiring.plan.clone(), replaced, packets };
     match wiring.session.ask(|answer| Message::Attach(attachment, answer)).await {
-        Some(Some(course)) => Ok((course, taken_over)),
+        Some(Some(admitted)) => Ok((admitted, taken_over)),
         Some(None) => Err(PeerError::Superseded),
         None => Err(PeerError::Ended),
     }
