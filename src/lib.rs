@@ -19,6 +19,7 @@ pub mod ice_server;
 pub mod interface;
 pub mod logging;
 pub mod mailbox;
+pub mod message;
 pub mod ntp;
 pub mod picture;
 pub mod process;

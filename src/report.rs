@@ -324,6 +324,9 @@ pub struct Final {
     pub session: String,
     /// Findings by analyzer.
     pub analysis: Analysis,
+    /// What failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<AnalyzerError>,
 }
 
 impl Line {

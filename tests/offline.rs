@@ -78,12 +78,33 @@ fn files_of_something_else_are_refused_with_the_line() {
             r#"{"type":"features","v":2,"session":"s","frame":3,"time":0,"session_time":0,"width":2,"height":2,"features":{}}"#,
             "version 2",
         ),
+        (r#"{"type":"result","session":"s","frame":0}"#, "line 1: there are no features of frame 0; --emit features"),
     ] {
         std::fs::write(&file, text).unwrap();
         analyze(&file, "stats").expect(1).says(reason);
     }
     analyze(&folder.path().join("absent"), "stats").expect(1).says("absent");
     analyze(&file, "stat").expect(1).says("no analyzer 'stat'");
+}
+
+#[test]
+fn a_failure_at_the_end_is_no_finding_and_ci_notices() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = staircase(folder.path(), 3);
+    let script =
+        Script::new("def look(frame, meta):\n    return {}\ndef finish(meta):\n    raise ValueError('no end')\n");
+    let (list, python) = (script.function("look"), python::interpreter());
+    let list = ["--analyze", &list, "--python", python.to_str().unwrap()];
+    let receiver = Receiver::start(&list);
+    let source = ["--file", path.to_str().unwrap(), "--pace", "max"];
+    let live = Sender::run(&receiver.url(), &source).expect(3);
+    for printed in [clip(&path, &list).expect(3).lines, live.lines] {
+        let [last] = &lines::of_type(&printed, "final")[..] else { panic!("{printed:?}") };
+        assert_eq!(last["analysis"], serde_json::json!({}));
+        assert_eq!(last["errors"][0]["analyzer"], "look");
+        assert!(last["errors"][0]["message"].as_str().unwrap().contains("ValueError: no end"), "{last}");
+        assert_eq!(lines::of_type(&printed, "session").last().unwrap()["totals"]["errors"], 1);
+    }
 }
 
 /// Starts `cv-receiver analyze` on the clip at `path`.

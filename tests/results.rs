@@ -7,13 +7,34 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use cv_tests::{Receiver, Sender, http, lines};
+use cv_tests::{
+    Receiver, Sender, http, lines,
+    python::{self, Script},
+};
 
 const SOURCE: [&str; 6] = ["--pattern", "bars:size=320x240", "--frames", "60", "--session", "ways"];
 const RESULTS: &str = "/cv/session/ways/results?since=0";
 
 fn is_closed(line: &str) -> bool {
     line.contains("\"event\":\"closed\"")
+}
+
+#[test]
+fn a_result_may_be_longer_than_a_message_of_the_channel() {
+    let script = Script::new(
+        "
+def look(frame, meta):
+    return {'text': '€' * (meta.frame * 20000)}
+",
+    );
+    let python = python::interpreter();
+    let receiver = Receiver::start(&["--python", python.to_str().unwrap(), "--analyze", &script.function("look")]);
+    let source = ["--pattern", "bars:size=64x64", "--frames", "20", "--pace", "max", "--session", "long"];
+    let sent = Sender::run(&receiver.url(), &source).expect(0);
+    for (frame, result) in lines::of_type(&sent.lines, "result").iter().enumerate() {
+        assert_eq!(result["analysis"]["look"]["text"].as_str().unwrap().chars().count(), 20_000 * frame);
+    }
+    assert_eq!(lines::accounted(&sent.lines), (0..20).collect::<Vec<_>>());
 }
 
 /// Reads until the session is closed.

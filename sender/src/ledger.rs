@@ -69,10 +69,15 @@ impl Ledger {
 
     /// Takes a line into account; `false` if it only repeats what is known already.
     pub fn hear(&mut self, heard: &Heard<'_>, now: SystemTime) -> bool {
+        let failed = u64::from(heard.errors.as_ref().is_some_and(|errors| !errors.is_empty()));
         let (first, last) = match (heard.kind.as_ref(), heard.frame, heard.from, heard.to) {
             ("result", Some(frame), ..) => (frame, frame),
             ("gap", _, Some(from), Some(to)) if from <= to => (from, to),
             ("session", _, Some(from), _) => return self.hear_change(heard, from),
+            ("final", ..) => {
+                self.errors += failed;
+                return true;
+            }
             _ => return true,
         };
         if last < self.next {
@@ -83,7 +88,7 @@ impl Ledger {
         match heard.kind.as_ref() {
             "result" => {
                 self.results += 1;
-                self.errors += u64::from(heard.errors.as_ref().is_some_and(|errors| !errors.is_empty()));
+                self.errors += failed;
                 if let Some(captured) = heard.captured() {
                     self.latency.add(millis_between(captured, now));
                 }

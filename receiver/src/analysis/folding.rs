@@ -64,9 +64,17 @@ impl Folding {
         self.cost == Cost::Away
     }
 
-    /// What the analyzers say about the whole session.
-    pub fn finish(&mut self) -> Analysis {
-        Analysis(self.parts.iter_mut().filter_map(|part| Some((part.name.clone(), part.fold.finish()?))).collect())
+    /// What the analyzers say about the whole session, and failures.
+    pub fn finish(&mut self) -> (Analysis, Vec<AnalyzerError>) {
+        let (mut analysis, mut errors) = (Analysis::default(), Vec::new());
+        for part in &mut self.parts {
+            match part.fold.finish() {
+                Some(Ok(finding)) => analysis.0.push((part.name.clone(), finding)),
+                Some(Err(message)) => errors.push(AnalyzerError { analyzer: part.name.clone(), message }),
+                None => {}
+            }
+        }
+        (analysis, errors)
     }
 
     /// The state that a person may look at, by analyzer.

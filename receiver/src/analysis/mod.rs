@@ -124,8 +124,8 @@ pub trait Fold: Send {
     /// The finding for the picture at `time` seconds of the source. Called in frame order.
     fn fold(&mut self, time: f64, features: &Features) -> Result<Value, String>;
 
-    /// What there is to say about the whole session, if anything.
-    fn finish(&mut self) -> Option<Value> {
+    /// What there is to say about the whole session, if anything, or why it cannot be said.
+    fn finish(&mut self) -> Option<Result<Value, String>> {
         None
     }
 

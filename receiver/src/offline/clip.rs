@@ -266,8 +266,9 @@ impl<W: Write> Desk<W> {
 
     /// Lets the analyzers finish.
     fn close(&mut self) -> Result<()> {
-        let analysis = self.folding.finish();
-        self.say(&Line::Final(Final { session: self.session.clone(), analysis }))?;
+        let (analysis, errors) = self.folding.finish();
+        self.totals.errors += u64::from(!errors.is_empty());
+        self.say(&Line::Final(Final { session: self.session.clone(), analysis, errors }))?;
         let news = report::Session::new(Event::Closed, &self.session);
         self.say(&Line::Session(report::Session { totals: Some(self.totals), ..news }))?;
         self.flush()

@@ -38,7 +38,8 @@ pub(super) fn fold(path: &Path, plan: Plan, output: impl Write) -> Result<u64> {
 /// # Errors
 /// If a line is none of ours; if `output` fails.
 pub fn fold_lines(plan: Plan, mut lines: impl BufRead, mut output: impl Write) -> Result<u64> {
-    let (mut desk, mut line, mut number) = (Desk { plan, sessions: HashMap::new(), errors: 0 }, Vec::new(), 0u64);
+    let (mut desk, mut line, mut number) =
+        (Desk { plan, sessions: HashMap::new(), folded: HashMap::new(), errors: 0 }, Vec::new(), 0u64);
     while lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
         number += 1;
         if !line.trim_ascii().is_empty()
@@ -66,7 +67,9 @@ fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
 struct Desk {
     plan: Plan,
     sessions: HashMap<String, Folding>,
-    /// Results that carry an error.
+    /// The last frame of each that was folded.
+    folded: HashMap<String, u64>,
+    /// Lines that carry an error.
     errors: u64,
 }
 
@@ -78,6 +81,12 @@ struct Head {
     session: String,
     event: Option<String>,
     state: Option<String>,
+}
+
+/// A line about one frame.
+#[derive(Deserialize)]
+struct Numbered {
+    frame: u64,
 }
 
 /// One picture's features.
@@ -99,11 +108,18 @@ impl Desk {
         let head: Head = serde_json::from_slice(line).context("this is no line of cv-receiver")?;
         match head.kind.as_str() {
             "features" => self.fold(line).map(Some),
-            // Made anew out of the features.
-            "result" => Ok(None),
+            "result" => {
+                // Made anew out of the features, which are in the line before.
+                let result: Numbered = serde_json::from_slice(line).context("this is no result of cv-receiver")?;
+                if self.folded.get(&head.session) != Some(&result.frame) {
+                    bail!("there are no features of frame {}; --emit features prints them", result.frame);
+                }
+                Ok(None)
+            }
             "final" => {
-                let analysis = self.session(&head.session).finish();
-                Ok(Some(Line::Final(Final { session: head.session, analysis }).to_json()))
+                let (analysis, errors) = self.session(&head.session).finish();
+                self.errors += u64::from(!errors.is_empty());
+                Ok(Some(Line::Final(Final { session: head.session, analysis, errors }).to_json()))
             }
             _ => {
                 let anew = head.event.as_deref() == Some("started") || head.state.as_deref() == Some("lost");
@@ -123,6 +139,7 @@ impl Desk {
         if saved.v != VERSION {
             bail!("these features are of version {}, this program knows {VERSION}", saved.v);
         }
+        self.folded.insert(saved.session.clone(), saved.frame);
         let folding = self.session(&saved.session);
         let extracted = folding.restore(&saved.features);
         let (analysis, errors) = folding.fold(saved.session_time, &extracted);

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use cv_core::report::Analysis;
+use cv_core::report::{Analysis, AnalyzerError};
 
 use super::PeerId;
 use crate::analysis::{Course, Folding, Plan, Succession};
@@ -109,7 +109,7 @@ impl Kept {
     }
 
     /// What the analyzers say about the whole session.
-    pub(super) fn finish(&mut self) -> Analysis {
+    pub(super) fn finish(&mut self) -> (Analysis, Vec<AnalyzerError>) {
         if self.folding.waits() {
             return tokio::task::block_in_place(|| self.folding.finish());
         }

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cv_core::report::{self, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals};
+use cv_core::report::{
+    self, AnalyzerError, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals,
+};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
@@ -370,11 +372,9 @@ impl Task {
                 analyze: report::millis(analyze),
             },
         };
-        let failed = u64::from(!errors.is_empty());
         self.totals.analyzed += 1;
-        self.totals.errors += failed;
         METRICS.frames.analyzed.add(1);
-        METRICS.frames.errors.add(failed);
+        self.count_failure(&errors);
         METRICS.stages.observe(&clock);
         self.next = identity.frame.saturating_add(1);
         self.audience.emit(&Line::Result(report::Result {
@@ -388,6 +388,12 @@ impl Task {
             errors,
             clock: Some(clock),
         }));
+    }
+
+    fn count_failure(&mut self, errors: &[AnalyzerError]) {
+        let failed = u64::from(!errors.is_empty());
+        self.totals.errors += failed;
+        METRICS.frames.errors.add(failed);
     }
 
     fn gap(&mut self, from: u64, to: u64, cause: Cause) {
@@ -426,8 +432,9 @@ impl Task {
                 if let Some(last) = frames.and_then(|frames| frames.checked_sub(1)).filter(|last| *last >= self.next) {
                     self.gap(self.next, last, Cause::Lost);
                 }
-                let analysis = self.kept.as_mut().map(Kept::finish).unwrap_or_default();
-                self.audience.emit(&Line::Final(Final { session: self.id.clone(), analysis }));
+                let (analysis, errors) = self.kept.as_mut().map(Kept::finish).unwrap_or_default();
+                self.count_failure(&errors);
+                self.audience.emit(&Line::Final(Final { session: self.id.clone(), analysis, errors }));
                 self.close(&ending.reason, ending.packets);
                 self.kept = self.kept.take().filter(|_| keep);
                 self.closed = true;

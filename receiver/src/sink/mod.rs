@@ -36,6 +36,16 @@ impl Rendered {
         let before = if let Line::Session(news) = line { news.from } else { None };
         Arc::new(Self { session: session.to_owned(), frames: line.frames(), before, json: line.to_json() })
     }
+
+    /// What a reader is told who cannot have it; nothing if it is about no frame.
+    pub fn as_missed(&self) -> Option<Arc<Self>> {
+        let (from, to) = self.frames?;
+        Some(Self::missed(&self.session, from, to))
+    }
+
+    fn missed(session: &str, from: u64, to: u64) -> Arc<Self> {
+        Self::new(session, &Line::Gap(Gap { session: session.to_owned(), from, to, cause: Cause::SlowReader }))
+    }
 }
 
 /// How much may wait for one reader.
@@ -154,10 +164,8 @@ impl Queue {
     /// Everything that waits, led by what was lost before it.
     fn take(&mut self) -> Vec<Arc<Rendered>> {
         self.bytes = 0;
-        let gaps = std::mem::take(&mut self.missed).into_iter().map(|(session, (from, to))| {
-            let gap = Gap { session: session.clone(), from, to, cause: Cause::SlowReader };
-            Rendered::new(&session, &Line::Gap(gap))
-        });
+        let missed = std::mem::take(&mut self.missed).into_iter();
+        let gaps = missed.map(|(session, (from, to))| Rendered::missed(&session, from, to));
         gaps.chain(std::mem::take(&mut self.lines)).collect()
     }
 }

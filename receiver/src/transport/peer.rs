@@ -172,6 +172,7 @@ pub async fn accept(offer: &Offer, wiring: Wiring, slot: Arc<Slot>, port: &Port)
         ice,
         slot,
         intake,
+        ours,
         wants_channel: offer.data_channel && !ours,
         channel: None,
         presence: Presence::connecting(),
@@ -223,6 +224,8 @@ struct Task {
     /// Free again before anybody is told that the connection is over.
     slot: Arc<Slot>,
     intake: Open,
+    /// Whether the sender is one of our own.
+    ours: bool,
     /// Whether a data channel was offered, none is there yet, and the sender may leave it to us.
     wants_channel: bool,
     channel: Option<Channel>,
@@ -349,7 +352,7 @@ impl Task {
         }
         self.wants_channel = false;
         let (outbox, inbox) = sink::outbox(Bound::READER);
-        let writer = tokio::spawn(sink::data_channel::run(handle.clone(), inbox));
+        let writer = tokio::spawn(sink::data_channel::run(handle.clone(), inbox, self.ours));
         let watched = handle.clone();
         let watcher = tokio::spawn(async move {
             // What a sender says on the channel has no meaning; that it closes has.

@@ -7,6 +7,7 @@ mod fragment;
 pub mod history;
 pub mod ice;
 mod interfaces;
+mod joint;
 mod links;
 mod pacer;
 pub mod packetize;

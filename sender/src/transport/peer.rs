@@ -22,6 +22,7 @@ use super::{
     feedback::Feedback,
     fragment::Fragment,
     ice::Ice,
+    joint::Joint,
     publish::{Publish, StreamId, carrier},
     whip::{self, Created, Endpoint, Query},
 };
@@ -341,11 +342,17 @@ async fn wait_connected(
 
 /// Forwards what comes over the channel; waits for the reader, so that SCTP slows the receiver down.
 async fn read(channel: Arc<dyn DataChannel>, lines: mpsc::Sender<Bytes>) {
+    let mut joint = Joint::default();
     while let Some(event) = channel.poll().await {
-        let line = match event {
+        let message = match event {
             DataChannelEvent::OnMessage(message) => message.data.freeze(),
             DataChannelEvent::OnClose => return,
             _ => continue,
+        };
+        let line = match joint.add(message) {
+            Ok(Some(line)) => line,
+            Ok(None) => continue,
+            Err(error) => return tracing::warn!("results over the data channel end here: {error}"),
         };
         if lines.send(line).await.is_err() {
             return;

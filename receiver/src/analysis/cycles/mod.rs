@@ -109,9 +109,9 @@ impl Fold for Cycles {
         Ok(finding)
     }
 
-    fn finish(&mut self) -> Option<Value> {
+    fn finish(&mut self) -> Option<Result<Value, String>> {
         let cycles = self.search();
-        Some(json!({ "count": self.counter.count(), "cycles": told(&cycles) }))
+        Some(Ok(json!({ "count": self.counter.count(), "cycles": told(&cycles) })))
     }
 
     fn state(&self) -> Value {

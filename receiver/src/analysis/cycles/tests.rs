@@ -30,7 +30,7 @@ fn watched(seconds: f64, fps: f64, level: f64, height: impl Fn(f64) -> f64) -> (
         let cycles = last["cycles"].as_array().into_iter().flatten();
         bottoms.extend(cycles.map(|cycle| cycle["bottom"].as_f64().unwrap()));
     }
-    let word = fold.finish().unwrap();
+    let word = fold.finish().unwrap().unwrap();
     bottoms.extend(word["cycles"].as_array().unwrap().iter().map(|cycle| cycle["bottom"].as_f64().unwrap()));
     (last, word, bottoms)
 }
@@ -102,7 +102,7 @@ fn a_gap_starts_the_search_over_and_keeps_the_count() {
         let time = f64::from(number) / 30.0;
         fold.fold(time, &bar(height(time), 1.0, number.into())).unwrap();
     }
-    assert_eq!(fold.finish().unwrap()["count"], 6);
+    assert_eq!(fold.finish().unwrap().unwrap()["count"], 6);
 }
 
 #[test]

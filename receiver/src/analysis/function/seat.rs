@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Function,
@@ -230,11 +230,11 @@ impl Fold for Hear {
         features.json().cloned()
     }
 
-    fn finish(&mut self) -> Option<Value> {
+    fn finish(&mut self) -> Option<Result<Value, String>> {
         if self.0.function.pure {
             return None;
         }
-        self.0.finish().unwrap_or_else(|error| Some(json!({ "error": error })))
+        self.0.finish().transpose()
     }
 }
 

@@ -163,10 +163,10 @@ impl Fold for Pulse {
         Ok(self.finding(share))
     }
 
-    fn finish(&mut self) -> Option<Value> {
+    fn finish(&mut self) -> Option<Result<Value, String>> {
         let Session { estimates, told, sum } = self.session;
         let mean = (told > 0).then(|| rounded(sum / told as f64, 1));
-        Some(json!({ "bpm": mean, "told": rounded(told as f64 / estimates.max(1) as f64, 3) }))
+        Some(Ok(json!({ "bpm": mean, "told": rounded(told as f64 / estimates.max(1) as f64, 3) })))
     }
 
     fn state(&self) -> Value {

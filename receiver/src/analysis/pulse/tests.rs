@@ -86,9 +86,9 @@ fn the_final_word_is_the_mean_of_the_rates_that_were_told() {
     for (time, features) in beating(90.0, 0.1, 20.0, 30.0) {
         fold.fold(time, &json!(features).into()).unwrap();
     }
-    let word = fold.finish().unwrap();
+    let word = fold.finish().unwrap().unwrap();
     assert!((word["bpm"].as_f64().unwrap() - 90.0).abs() < 0.5 && word["told"].as_f64().unwrap() > 0.4, "{word}");
-    assert_eq!(pulse(&[]).finish().unwrap(), json!({ "bpm": null, "told": 0.0 }));
+    assert_eq!(pulse(&[]).finish().unwrap().unwrap(), json!({ "bpm": null, "told": 0.0 }));
 }
 
 #[test]

@@ -158,8 +158,8 @@ impl Fold for Reps {
         Ok(finding)
     }
 
-    fn finish(&mut self) -> Option<Value> {
-        Some(json!({ "exercise": name_of(self.exercise), "count": self.count, "reps": self.latest }))
+    fn finish(&mut self) -> Option<Result<Value, String>> {
+        Some(Ok(json!({ "exercise": name_of(self.exercise), "count": self.count, "reps": self.latest })))
     }
 
     fn state(&self) -> Value {
@@ -234,13 +234,13 @@ impl Fold for Plank {
         Ok(finding)
     }
 
-    fn finish(&mut self) -> Option<Value> {
+    fn finish(&mut self) -> Option<Result<Value, String>> {
         if let Some(held) = self.hold.end() {
             self.remember(held);
         }
         let mut times = self.times();
         times["holds"] = self.latest.iter().cloned().collect();
-        Some(times)
+        Some(Ok(times))
     }
 
     fn state(&self) -> Value {

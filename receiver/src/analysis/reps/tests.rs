@@ -162,7 +162,7 @@ impl View {
             fold.fold(time, &self.seen(&body(time), picture)).unwrap()
         });
         let findings: Vec<Value> = findings.collect();
-        (fold.finish().unwrap(), findings)
+        (fold.finish().unwrap().unwrap(), findings)
     }
 
     fn count(&self, exercise: &str, seconds: f64, body: impl Fn(f64) -> Body) -> u64 {
@@ -344,7 +344,7 @@ fn one_person_is_followed_among_others() {
         }
         fold.fold(time, &json!({"people": people}).into()).unwrap();
     }
-    assert_eq!(fold.finish().unwrap()["count"], 2);
+    assert_eq!(fold.finish().unwrap().unwrap()["count"], 2);
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_break_of_seconds_joins_nothing() {
     {
         fold.fold(time, &CLEAR.seen(&squatting(degrees), picture)).unwrap();
     }
-    assert_eq!(fold.finish().unwrap()["count"], 1);
+    assert_eq!(fold.finish().unwrap().unwrap()["count"], 1);
 }
 
 #[test]

@@ -174,8 +174,8 @@ impl Fold for Tracker {
         Ok(self.told())
     }
 
-    fn finish(&mut self) -> Option<Value> {
-        Some(self.told())
+    fn finish(&mut self) -> Option<Result<Value, String>> {
+        Some(Ok(self.told()))
     }
 
     fn state(&self) -> Value {

@@ -89,11 +89,11 @@ impl Fold for Tracking {
         Ok(finding)
     }
 
-    fn finish(&mut self) -> Option<Value> {
+    fn finish(&mut self) -> Option<Result<Value, String>> {
         let mut all: Vec<&Track> = self.gone.iter().chain(self.tracker.told()).collect();
         all.sort_by_key(|track| track.id);
         let objects: Vec<Value> = all.into_iter().map(life).collect();
-        Some(json!({ "count": self.tracker.given(), "objects": objects }))
+        Some(Ok(json!({ "count": self.tracker.given(), "objects": objects })))
     }
 
     fn state(&self) -> Value {

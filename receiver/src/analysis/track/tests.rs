@@ -48,7 +48,7 @@ fn two_that_walk_past_each_other_keep_their_numbers() {
         let at = numbers(&finding);
         assert_eq!((at.len(), at[0].0, at[1].0), (2, 1, 2), "{fps}: {finding}");
         assert!(at[0].1 > at[1].1, "{fps}: {finding}");
-        assert_eq!(fold.finish().unwrap()["count"], 2);
+        assert_eq!(fold.finish().unwrap().unwrap()["count"], 2);
     }
 }
 
@@ -74,7 +74,7 @@ fn an_object_is_new_lost_found_and_left() {
         ]
     );
     let life = json!({"id": 1, "label": "person", "first": 0.1, "last": 1.9, "pictures": 16});
-    assert_eq!(fold.finish().unwrap(), json!({"count": 1, "objects": [life]}));
+    assert_eq!(fold.finish().unwrap().unwrap(), json!({"count": 1, "objects": [life]}));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn who_comes_back_later_is_somebody_else() {
     for time in [0.0, 0.1, 0.2, 5.0, 5.1, 5.2, 5.3] {
         fold.fold(time, &persons(&[(100.0, 0.9)])).unwrap();
     }
-    let objects = fold.finish().unwrap()["objects"].clone();
+    let objects = fold.finish().unwrap().unwrap()["objects"].clone();
     assert_eq!(objects[0]["last"], 0.2);
     assert_eq!((&objects[1]["id"], &objects[1]["first"]), (&json!(2), &json!(5.0)));
 }
@@ -128,8 +128,8 @@ fn labels_are_never_mixed_and_one_may_be_chosen() {
         all.fold(time, &finding(time)).unwrap();
         dogs.fold(time, &finding(time)).unwrap();
     }
-    assert_eq!(all.finish().unwrap()["count"], 2);
-    assert_eq!(dogs.finish().unwrap()["count"], 1);
+    assert_eq!(all.finish().unwrap().unwrap()["count"], 2);
+    assert_eq!(dogs.finish().unwrap().unwrap()["count"], 1);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn what_is_remembered_of_those_that_left_is_bounded() {
     for picture in 0..1200 {
         fold.fold(f64::from(picture), &persons(&[(100.0, 0.9)])).unwrap();
     }
-    let last = fold.finish().unwrap();
+    let last = fold.finish().unwrap().unwrap();
     assert_eq!((&last["count"], last["objects"].as_array().unwrap().len()), (&json!(1200), 1001));
     assert_eq!(last["objects"][1000]["id"], 1200);
 }
