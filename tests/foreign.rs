@@ -12,9 +12,10 @@ use cv_tests::{
     Receiver, clips,
     foreign::{Channel, Client, Offer, Packing},
     lines,
+    python::{self, Script},
     streams::{self, Unit},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use webrtc::peer_connection::{
     RTCCertificate,
     crypto::{SignatureScheme, providers::RingCrypto},
@@ -374,6 +375,24 @@ fn what_a_client_says_on_its_channel_changes_nothing() {
     assert_eq!(heard, printed[..heard.len()]);
     assert_staircase(&printed, 30, (320, 240));
     assert!(!receiver.program.stderr().contains("panicked"), "{}", receiver.program.stderr());
+}
+
+#[test]
+fn a_result_that_is_too_long_for_a_channel_is_a_gap_there_and_the_channel_goes_on() {
+    let script =
+        Script::new("def look(frame, meta):\n    return {'text': 'x' * (300_000 if meta.frame == 3 else 30)}\n");
+    let python = python::interpreter();
+    let receiver = Receiver::start(&["--python", python.to_str().unwrap(), "--analyze", &script.function("look")]);
+    let offer = Offer { channel: Channel::Open("results"), ..Offer::default() };
+    let mut client = Client::connect(receiver.address, "long", offer);
+    send_all(&mut client, &plain(10), PACKED);
+    let heard: Vec<String> = (0..11).map(|_| client.line()).collect();
+    client.end();
+    assert_eq!(lines::of_type(&heard, "result").len(), 9);
+    let gaps = lines::of_type(&heard, "gap");
+    assert_eq!(gaps, [json!({"type": "gap", "session": "long", "from": 3, "to": 3, "cause": "slow-reader"})]);
+    assert_eq!(lines::of_type(&receiver.lines_until_closed("long"), "result").len(), 10);
+    receiver.program.wait_for_stderr("a warning", |line| line.contains("too long for the sender's channel"));
 }
 
 #[test]
