@@ -44,6 +44,7 @@ setup_missing_linux() {
     python3 -c 'import ensurepip, venv' 2> /dev/null || echo 'python3-venv a folder of its own for what comes from PyPI'
     [ "$1" != models ] || return 0
     setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
+    setup_has zstd || echo 'zstd unpacks pictures that tests compare with'
     setup_has shellcheck || echo 'shellcheck checks these scripts'
     setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
     setup_has turnserver || echo 'coturn relays media in tests, which start it themselves; its service may stay off'
@@ -76,6 +77,7 @@ setup_missing_macos() {
     setup_has nasm || echo 'nasm assembly of the codecs: without it they run three times slower'
     if [ "$1" != build ] && [ "$1" != models ]; then
         setup_has ffmpeg || echo 'ffmpeg reads containers other than MP4; tests compare with it'
+        setup_has zstd || echo 'zstd unpacks pictures that tests compare with'
         setup_has shellcheck || echo 'shellcheck checks these scripts'
         setup_has openssl || echo 'openssl certificates for foreign WebRTC clients'
         setup_has turnserver || echo 'coturn relays media in tests, which start it themselves; its service may stay off'

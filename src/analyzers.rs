@@ -157,6 +157,9 @@ impl Entry {
             if pairs[..index].iter().any(|(earlier, _)| earlier == key) {
                 return Err(format!("the key '{key}' is there twice"));
             }
+            if key.contains('=') {
+                return Err(format!("the key '{key}' has a '=', which no parameter's name has"));
+            }
             if CODE.contains(&key.as_str()) || MODELS.contains(&key.as_str()) {
                 if !entry.name.is_empty() {
                     return Err(format!("an analyzer is either {} or {key}", entry.name));

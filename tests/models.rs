@@ -343,6 +343,7 @@ fn a_damaged_model_is_refused_or_works_and_never_hangs_or_takes_the_program_down
     for (name, task) in [("yunet_n_320.onnx", "detect"), ("pose_landmark_lite.onnx", "pose")] {
         let Some(file) = model(name) else { continue };
         let whole = std::fs::read(file).unwrap();
+        assert!(!whole.is_empty(), "{name} is empty");
         for seed in 0..count {
             let path = folder.path().join("damaged.onnx");
             std::fs::write(&path, damaged(&whole, seed)).unwrap();
@@ -359,7 +360,9 @@ fn a_damaged_model_is_refused_or_works_and_never_hangs_or_takes_the_program_down
             }
         }
     }
-    assert_eq!(refused + failed + fine, if clips::shared().join("models").exists() { 2 * count } else { 0 });
+    // Much of the damage is seen at once, and some does no harm.
+    let tried = refused + failed + fine;
+    assert!(tried == 0 || refused > tried / 2 && fine > 0, "{refused} refused, {failed} failed, {fine} worked");
     println!("{refused} refused, {failed} failed, {fine} worked all the same");
 }
 

@@ -161,19 +161,18 @@ impl Analyst {
         // Nobody waits for an answer any more: the sender that came instead shows this picture again.
         let Some(at) = self.at() else { return };
         let Leg { generation, extraction } = at.0.clone();
-        let analyzed = move |extracted, spent, at| {
-            let analyzed = (spent, at);
-            Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyzed, extracted, generation }))
+        let analyzed = move |extracted, analyze| {
+            Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyze, extracted, generation }))
         };
         if extraction.cost() == Cost::Light {
             drop(at);
             let started = Instant::now();
             let input = Input::new(&picture, previous.as_ref(), moment);
             let extracted = progress::watched(|| extraction.run(&input));
-            return answer.give(analyzed(extracted, started.elapsed(), started));
+            return answer.give(analyzed(extracted, started.elapsed()));
         }
         let (missed, meter) = (answer.clone(), answer.meter.clone());
-        let done = Box::new(move |extracted, spent| answer.give(analyzed(extracted, spent, Instant::now())));
+        let done = Box::new(move |extracted, spent| answer.give(analyzed(extracted, spent)));
         let job = Job { extraction, picture, previous, moment, meter, done };
         at.1.submit(job, move || missed.give(Outcome::Missed(identity, Cause::Busy)));
     }

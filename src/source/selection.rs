@@ -76,7 +76,7 @@ impl Selected {
             if let Some(mut captured) = self.source.next()? {
                 self.fruitful = true;
                 captured.pts.ticks = captured.pts.ticks.saturating_add(self.offset);
-                self.step = self.last.map_or(self.step, |last| (captured.pts.ticks - last.ticks).max(1));
+                self.step = self.last.map_or(self.step, |last| captured.pts.ticks.saturating_sub(last.ticks).max(1));
                 self.last = Some(captured.pts);
                 return Ok(Some(captured));
             }
@@ -89,7 +89,7 @@ impl Selected {
             if let Some(first) = self.source.next()? {
                 self.fruitful = true;
                 let pts = Timestamp::new(self.offset, first.pts.base);
-                self.offset -= first.pts.ticks;
+                self.offset = self.offset.saturating_sub(first.pts.ticks);
                 self.last = Some(pts);
                 return Ok(Some(Captured { pts, ..first }));
             }
@@ -129,7 +129,11 @@ impl Source for Selected {
                 continue;
             }
             let first = *self.first.get_or_insert(micros);
-            if self.selection.duration.is_some_and(|duration| (micros - first) as f64 >= duration * 1e6 - 0.5) {
+            if self
+                .selection
+                .duration
+                .is_some_and(|duration| micros.saturating_sub(first) as f64 >= duration * 1e6 - 0.5)
+            {
                 return Ok(None);
             }
             self.taken += 1;

@@ -1,6 +1,9 @@
 //! The pure halves of a session's analyzers, side by side.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use super::{Cost, Extract, Features, Input};
 
@@ -45,7 +48,10 @@ impl Extraction {
         let extractors = self.lock().clone();
         let mut extracted = Extracted::with_capacity(extractors.len());
         for extractor in &*extractors {
-            extracted.push(extractor.run(input, &extracted));
+            // Somebody waits for every picture: a fault of an analyzer must not keep it. What extractors keep behind a
+            // lock a panic poisons, and the next picture fails as well.
+            let drawn = catch_unwind(AssertUnwindSafe(|| extractor.run(input, &extracted)));
+            extracted.push(drawn.unwrap_or_else(|_told| Err("the analyzer panicked, see the receiver's log".into())));
         }
         extracted
     }

@@ -207,6 +207,10 @@ impl Catalog {
     }
 
     fn row(&self, name: &str) -> Result<&'static Row, PlanError> {
+        if self.definitions.contains_key(name) {
+            let problem = "stands for what the operator defined and takes no parameters of its own".into();
+            return Err(PlanError::Parameter { name: name.into(), problem });
+        }
         let unknown = || PlanError::Unknown { name: name.chars().take(64).collect(), known: self.known() };
         ANALYZERS.iter().find(|row| row.name == name).ok_or_else(unknown)
     }
@@ -372,7 +376,22 @@ impl Kind {
                 "has from={name}, but in pictures one can build only on a model or a function of one's own"
             ));
         }
+        // Nobody knows before what a function of one's own gives.
+        if let Some(gives) = earlier[index].kind.gives().filter(|gives| !self.takes().contains(gives)) {
+            let others: Vec<_> = self.takes().iter().map(|gives| gives.analyzer()).collect();
+            let (others, own) = (others.join(" or "), gives.analyzer());
+            return Err(format!("has from={name}, which finds what {own} does; it builds on what {others} does"));
+        }
         Ok(Some(index))
+    }
+
+    /// What it can make something of.
+    fn takes(&self) -> &'static [Gives] {
+        match self {
+            Self::BuiltIn(Row { build: Build::Findings(needs, _), .. }, _) => needs,
+            Self::BuiltIn(Row { build: Build::Pictures(_), .. }, _) => &[Gives::Objects],
+            Self::Function(function) => function.takes(),
+        }
     }
 
     /// Whether it draws nothing from pictures itself.
@@ -414,16 +433,25 @@ mod tests {
     }
 
     #[test]
+    fn an_analyzer_builds_on_what_it_can_make_something_of() {
+        let catalog = Catalog::new(Setup { asleep: true, ..Setup::default() });
+        assert!(catalog.trusted("detect,pulse:from=detect,pose,track:from=pose").is_ok());
+        let message = |list| catalog.trusted(list).err().unwrap().to_string();
+        assert!(message("pose,pulse:from=pose").contains("which finds what pose does; it builds on what detect does"));
+        assert!(message("detect,reps:exercise=squat,from=detect").contains("it builds on what pose does"));
+    }
+
+    #[test]
     fn wrong_lists_say_what_would_be_right() {
         let message = |list| names(list).unwrap_err().to_string();
         let known = format!("{}, quick", ANALYZERS.iter().map(|row| row.name).collect::<Vec<_>>().join(", "));
+        assert!(message("quick:window=3").contains("takes no parameters of its own"));
         assert_eq!(message("stat"), format!("there is no analyzer 'stat'; known are {known}"));
         assert_eq!(message("stats:windo=3"), "analyzer stats: has no parameter 'windo'; it takes window");
         assert!(message("stats:window=-1").contains("from"));
         assert_eq!(message("stats,quick"), "analyzer stats is listed twice");
         assert!(message("").contains("1 to 32"));
         assert!(message("stats:window=3,window=4").contains("twice"));
-        assert!(message("quick:window=3").contains("no analyzer 'quick'"));
         assert!(message("window=3").contains("no analyzer 'window=3'"));
     }
 

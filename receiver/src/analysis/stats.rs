@@ -61,11 +61,12 @@ impl Stats {
         let mut standing = serde_json::Map::with_capacity(5);
         standing.insert("progress".into(), rounded(self.baseline.progress(), 3).into());
         for (index, name) in NAMES.iter().enumerate() {
-            let value = values.map(|values| values[index].unwrap_or(0.0));
-            let usual = self.baseline.standing(index, value.unwrap_or(0.0));
+            let value = values.map(|values| values[index]);
+            let usual = self.baseline.standing(index, value.flatten().unwrap_or(0.0));
             let mut entry = json!({ "mean": rounded(usual.mean, 3), "std": rounded(usual.std, 3) });
-            if value.is_some() {
-                entry["z"] = rounded(usual.z, 2).into();
+            if let Some(value) = value {
+                // What was not measured is off by nothing.
+                entry["z"] = value.map_or(0.0, |_| rounded(usual.z, 2)).into();
             }
             standing.insert((*name).into(), entry);
         }
@@ -90,6 +91,17 @@ mod tests {
         assert_eq!(finding["baseline"]["brightness"], json!({"mean": 101.0, "std": 1.0, "z": 1.0}));
         assert_eq!(finding["baseline"]["progress"], 0.1);
         assert_eq!(finding["baseline"]["motion"]["mean"], 3.0, "the first picture has no motion to learn from");
+    }
+
+    #[test]
+    fn a_first_picture_after_a_break_is_no_outlier_for_want_of_motion() {
+        let mut stats = stats();
+        for number in 0..20 {
+            stats.fold(f64::from(number), &json!([100.0, 40.0, 800.0, 50.0 + f64::from(number % 2)]).into()).unwrap();
+        }
+        let finding = stats.fold(20.0, &json!([100.0, 40.0, 800.0, null]).into()).unwrap();
+        assert_eq!(finding["motion"], 0.0);
+        assert_eq!(finding["baseline"]["motion"]["z"], 0.0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// What the daemon says.
@@ -35,8 +35,8 @@ pub(super) enum Question {
         width: u32,
         /// Rows.
         height: u32,
-        /// What the analyzer before found in it.
-        #[serde(default)]
+        /// What the analyzer before found in it; null where it found nothing.
+        #[serde(default, deserialize_with = "said")]
         given: Option<Value>,
     },
     /// A session ends in good order.
@@ -46,6 +46,11 @@ pub(super) enum Question {
         /// Names the session.
         key: u64,
     },
+}
+
+/// A value that is there, though it may be null.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// What the daemon is told.

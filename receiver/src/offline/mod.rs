@@ -34,7 +34,7 @@ pub fn analyze(options: &Analyze) -> Result<Exit> {
     let input = input.context("name a clip with --file or saved features with --features")?;
     // Before anything is overwritten.
     if !is_stdio(input) {
-        File::open(input).with_context(|| format!("cannot open {}", input.display()))?;
+        input.metadata().with_context(|| format!("cannot open {}", input.display()))?;
         if !is_stdio(&options.out) && is_same(input, &options.out) {
             bail!("--out names the file that is read, {}: name another", input.display());
         }

@@ -4,11 +4,7 @@
 //! nothing is locked and results leave in frame order whatever order the work was done in. The
 //! session outlives its peers: a sender that comes back finds its baseline.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use cv_core::{
     geometry::Size,
@@ -100,8 +96,8 @@ pub struct Analyzed {
     pub size: Size,
     /// Its way so far.
     pub timing: Timing,
-    /// Time in the extractors, and when they had done.
-    pub analyzed: (Duration, Instant),
+    /// Time in the extractors.
+    pub analyze: Duration,
     /// What they drew.
     pub extracted: Extracted,
     /// Which part of the session's course that belongs to.

@@ -333,7 +333,7 @@ impl Task {
     }
 
     fn answer(&mut self, analyzed: Analyzed) {
-        let Analyzed { identity, size, timing, analyzed: (analyze, _), extracted, generation } = analyzed;
+        let Analyzed { identity, size, timing, analyze, extracted, generation } = analyzed;
         self.turn(generation, identity.frame);
         let Some(kept) = self.kept.as_mut() else { return };
         self.time.1 = self.time.0 + identity.time;

@@ -9,7 +9,7 @@
 //! with the second, with its own time. Limits: what moves must fill some hundredths of the picture, the camera must stand
 //! still, of several movements the largest wins, and what goes round without coming back the same way is not counted.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -53,6 +53,9 @@ impl Extract for Thumbnail {
 /// Searches in a window's time.
 const SEARCHES: f64 = 48.0;
 
+/// Repetitions that the final line lists.
+const LISTED: usize = 1000;
+
 /// Share of all change in the window that its main direction must be, or else nothing in particular moves.
 const LEAST_SHARE: f64 = 0.25;
 
@@ -60,11 +63,14 @@ struct Cycles {
     window: Window,
     counter: Counter,
     searches: Cadence,
+    /// The latest repetitions, for the end.
+    latest: VecDeque<Cycle>,
 }
 
 impl Cycles {
     fn new(window: f64) -> Self {
-        Self { window: Window::new(window), counter: Counter::new(window), searches: Cadence::every(window / SEARCHES) }
+        let searches = Cadence::every(window / SEARCHES);
+        Self { window: Window::new(window), counter: Counter::new(window), searches, latest: VecDeque::new() }
     }
 
     /// Searches the window; the repetitions that it adds, in order.
@@ -73,14 +79,16 @@ impl Cycles {
         let swings = swing::swings(&self.window, &motion);
         let mut cycles: Vec<Cycle> = swings.into_iter().flat_map(|swing| self.counter.take(swing)).collect();
         cycles.sort_by(|one, other| one.bottom.total_cmp(&other.bottom));
+        self.latest.extend(cycles.iter().copied());
+        self.latest.drain(..self.latest.len().saturating_sub(LISTED));
         cycles
     }
 }
 
 /// `cycles` as they are told.
-fn told(cycles: &[Cycle]) -> Value {
+fn told<'a>(cycles: impl IntoIterator<Item = &'a Cycle>) -> Value {
     cycles
-        .iter()
+        .into_iter()
         .map(|cycle| json!({ "bottom": rounded(cycle.bottom, 3), "seconds": rounded(cycle.seconds, 2) }))
         .collect()
 }
@@ -110,8 +118,8 @@ impl Fold for Cycles {
     }
 
     fn finish(&mut self) -> Option<Result<Value, String>> {
-        let cycles = self.search();
-        Some(Ok(json!({ "count": self.counter.count(), "cycles": told(&cycles) })))
+        self.search();
+        Some(Ok(json!({ "count": self.counter.count(), "cycles": told(&self.latest) })))
     }
 
     fn state(&self) -> Value {

@@ -20,18 +20,21 @@ fn bar(height: f64, level: f64, seed: u64) -> Features {
     Features::Bytes(Bytes::from(bytes))
 }
 
-/// What is said about pictures of a bar whose height is `height(seconds)`: the last finding, the final word and all bottoms.
+/// What is said about pictures of a bar whose height is `height(seconds)`: the last finding, the final word and all bottoms, which
+/// are told once while it runs and once more at the end.
 fn watched(seconds: f64, fps: f64, level: f64, height: impl Fn(f64) -> f64) -> (Value, Value, Vec<f64>) {
     let mut fold = build(&Parameters::default()).unwrap().1;
-    let (mut last, mut bottoms) = (Value::Null, Vec::new());
+    let (mut last, mut told) = (Value::Null, Vec::new());
     for number in 0..(seconds * fps) as u64 {
         let time = number as f64 / fps;
         last = fold.fold(time, &bar(height(time), level, number)).unwrap();
         let cycles = last["cycles"].as_array().into_iter().flatten();
-        bottoms.extend(cycles.map(|cycle| cycle["bottom"].as_f64().unwrap()));
+        told.extend(cycles.map(|cycle| cycle["bottom"].as_f64().unwrap()));
     }
     let word = fold.finish().unwrap().unwrap();
-    bottoms.extend(word["cycles"].as_array().unwrap().iter().map(|cycle| cycle["bottom"].as_f64().unwrap()));
+    let bottoms: Vec<f64> =
+        word["cycles"].as_array().unwrap().iter().map(|cycle| cycle["bottom"].as_f64().unwrap()).collect();
+    assert!(bottoms.starts_with(&told), "{told:?} {bottoms:?}");
     (last, word, bottoms)
 }
 

@@ -159,6 +159,14 @@ impl Function {
         }
     }
 
+    /// What it can make something of where it is told to build on it.
+    pub(super) fn takes(&self) -> &'static [Gives] {
+        match &self.launch.kind {
+            Kind::Model { task: POSE, .. } => &[Gives::Objects],
+            _ => &[Gives::Objects, Gives::People],
+        }
+    }
+
     /// What its findings hold for others.
     pub(super) fn gives(&self) -> Option<Gives> {
         match &self.launch.kind {

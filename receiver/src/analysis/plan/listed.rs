@@ -73,7 +73,7 @@ mod tests {
     fn wrong_entries_say_what_would_be_right() {
         let message = |json| catalog().plan_list(&list(json)).map(drop).unwrap_err().to_string();
         assert!(message(r#"[{"name":"stat"}]"#).starts_with("there is no analyzer 'stat'; known are stats, "));
-        assert!(message(r#"[{"name":"quick","window":3}]"#).contains("no analyzer 'quick'"));
+        assert!(message(r#"[{"name":"quick","window":3}]"#).contains("takes no parameters of its own"));
         assert_eq!(
             message(r#"[{"name":"stats","windo":3}]"#),
             "analyzer stats: has no parameter 'windo'; it takes window"

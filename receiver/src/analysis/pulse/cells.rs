@@ -32,7 +32,10 @@ pub(super) struct Cells {
 
 impl Cells {
     /// Those of a picture, with the first of a finding's `objects`, which is the surest one.
-    pub(super) fn of(picture: &Picture, faces: &Value) -> Self {
+    ///
+    /// # Errors
+    /// If the finding has no objects with boxes.
+    pub(super) fn of(picture: &Picture, finding: &Value) -> Result<Self, String> {
         let rule = Rule::of(picture.range());
         let [luma, cb, cr] = [0, 1, 2].map(|plane| picture.plane(plane));
         let (width, height) = (luma.width / 2, luma.height / 2);
@@ -56,7 +59,7 @@ impl Cells {
         }
         let size = [picture.size().width(), picture.size().height()].map(|side| side as f32);
         let full = f32::from(FULL) * (width * height).max(1) as f32 / CELLS as f32;
-        Self { range: picture.range(), face: face(faces, size), full, sums }
+        Ok(Self { range: picture.range(), face: face(finding, size)?, full, sums })
     }
 
     /// The form in which they are saved.
@@ -104,11 +107,20 @@ impl Cells {
     }
 }
 
-/// The first object's box, as shares of the picture.
-fn face(finding: &Value, [width, height]: [f32; 2]) -> Option<[f32; 4]> {
-    let [left, top, across, down] = numbers(&finding["objects"][0]["box"])?.map(|side| side as f32);
+/// The box of the first object that is a face, as shares of the picture; objects without a label are faces. None where
+/// nothing was found.
+fn face(finding: &Value, [width, height]: [f32; 2]) -> Result<Option<[f32; 4]>, String> {
+    let objects = match (finding, &finding["objects"]) {
+        (Value::Null, _) => return Ok(None),
+        (_, Value::Array(objects)) => objects,
+        _ => return Err("pulse looks for skin in objects as detect finds them, but there are no objects".into()),
+    };
+    let is_face = |object: &&Value| object["label"].as_str().is_none_or(|label| label == "face");
+    let Some(object) = objects.iter().find(is_face) else { return Ok(None) };
+    let bounds = numbers(&object["box"]).ok_or("a face has no box of four numbers, which pulse needs of detect")?;
+    let [left, top, across, down] = bounds.map(|side| side as f32);
     let face = [left / width, top / height, (left + across) / width, (top + down) / height];
-    is_box(&face).then(|| face.map(|side| side.clamp(0.0, 1.0)))
+    Ok(is_box(&face).then(|| face.map(|side| side.clamp(0.0, 1.0))))
 }
 
 /// Whether some of it lies in the picture.
@@ -145,7 +157,8 @@ mod tests {
     #[test]
     fn the_whole_picture_is_the_same_skin_as_without_cells() {
         let picture = picture(320, 240);
-        let (cells, whole) = (Cells::of(&picture, &json!(null)).inside([0.0, 0.0, 1.0, 1.0]), skin::measure(&picture));
+        let (cells, whole) =
+            (Cells::of(&picture, &json!(null)).unwrap().inside([0.0, 0.0, 1.0, 1.0]), skin::measure(&picture));
         assert!((cells.share - whole.share).abs() < 1e-9);
         for (one, other) in cells.rgb.unwrap().into_iter().zip(whole.rgb.unwrap()) {
             assert!((one - other).abs() < 1e-9);
@@ -154,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_box_counts_what_lies_in_it_alone() {
-        let cells = Cells::of(&picture(320, 240), &json!(null));
+        let cells = Cells::of(&picture(320, 240), &json!(null)).unwrap();
         let [left, right] = [[0.1, 0.1, 0.5, 0.9], [0.5, 0.1, 0.93, 0.9]].map(|face| cells.inside(face).rgb.unwrap());
         assert!((left[0] - 201.0).abs() < 5.0 && left[0] - right[0] > 10.0, "{left:?} {right:?}");
     }
@@ -162,17 +175,28 @@ mod tests {
     #[test]
     fn the_first_face_counts_and_what_is_no_face_does_not() {
         let picture = picture(100, 200);
-        assert_eq!(Cells::of(&picture, &faces([10.0, 20.0, 50.0, 300.0])).face, Some([0.1, 0.1, 0.6, 1.0]));
+        assert_eq!(Cells::of(&picture, &faces([10.0, 20.0, 50.0, 300.0])).unwrap().face, Some([0.1, 0.1, 0.6, 1.0]));
         for nothing in
             [json!(null), json!({"objects": []}), faces([500.0, 0.0, 5.0, 5.0]), faces([5.0, 5.0, -9.0, 5.0])]
         {
-            assert_eq!(Cells::of(&picture, &nothing).face, None, "{nothing}");
+            assert_eq!(Cells::of(&picture, &nothing).unwrap().face, None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_face_is_passed_over_and_what_is_no_finding_is_told() {
+        let picture = picture(100, 100);
+        let (person, face) =
+            (json!({"label": "person", "box": [0, 0, 9, 9]}), json!({"label": "face", "box": [50, 0, 10, 10]}));
+        assert_eq!(Cells::of(&picture, &json!({"objects": [person, face]})).unwrap().face, Some([0.5, 0.0, 0.6, 0.1]));
+        for nonsense in [json!({"hello": 1}), json!(7), json!({"objects": [{"box": [1, 2, 3]}]})] {
+            assert!(Cells::of(&picture, &nonsense).is_err(), "{nonsense}");
         }
     }
 
     #[test]
     fn what_is_saved_comes_back_and_nothing_else_does() {
-        let cells = Cells::of(&picture(33, 17), &faces([1.0, 2.0, 10.0, 10.0]));
+        let cells = Cells::of(&picture(33, 17), &faces([1.0, 2.0, 10.0, 10.0])).unwrap();
         assert_eq!(Cells::from_bytes(&cells.to_bytes()), Ok(cells));
         assert!(Cells::from_bytes(&[0; 100]).unwrap_err().contains("100 bytes"));
         assert_eq!(Cells::from_bytes(&[255; BYTES]).unwrap().face, None);
@@ -181,7 +205,7 @@ mod tests {
     #[test]
     fn pictures_of_any_size_have_cells() {
         for (width, height) in [(1, 1), (2, 2), (3, 5), (33, 17), (4096, 2)] {
-            let skin = Cells::of(&picture(width, height), &json!(null)).inside([0.0, 0.0, 1.0, 1.0]);
+            let skin = Cells::of(&picture(width, height), &json!(null)).unwrap().inside([0.0, 0.0, 1.0, 1.0]);
             assert!((0.0..=1.0).contains(&skin.share), "{skin:?}");
         }
     }

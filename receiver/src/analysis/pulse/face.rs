@@ -50,7 +50,7 @@ mod tests {
     fn cells(left: Option<f64>) -> Cells {
         let black = Pool::default().picture(Size::new(100, 100).unwrap(), cv_core::picture::Range::Limited).freeze();
         let faces = left.map(|left| json!({ "objects": [{ "box": [left, 10.0, 40.0, 40.0] }] }));
-        Cells::of(&black, &faces.unwrap_or_default())
+        Cells::of(&black, &faces.unwrap_or_default()).unwrap()
     }
 
     fn left(face: &Face) -> Option<f64> {

@@ -67,7 +67,7 @@ impl Extract for Colour {
     }
 
     fn extract_from(&self, input: &Input<'_>, drawn: &Features) -> Result<Features, String> {
-        Ok(Features::Bytes(Cells::of(input.picture, drawn.json()?).to_bytes().into()))
+        Ok(Features::Bytes(Cells::of(input.picture, drawn.json()?)?.to_bytes().into()))
     }
 }
 

@@ -76,6 +76,16 @@ impl Spectrum {
         self.power[bin] + OVERTONE * self.at(overtone)
     }
 
+    /// Whether a fundamental within a signal's width of `one` explains the signal better than one there of `other`.
+    pub(super) fn prefers(&self, one: f64, other: f64) -> bool {
+        let best = |bpm: f64| {
+            let bins = (0..self.power.len())
+                .filter(|bin| (self.low + *bin as f64 * STEP - bpm).abs() <= self.half_width / 2.0);
+            bins.map(|bin| self.score(bin)).fold(0.0, f64::max)
+        };
+        best(one) > best(other)
+    }
+
     /// The power at so many beats a minute, 0 outside the band.
     fn at(&self, bpm: f64) -> f64 {
         let bin = ((bpm - self.low) / STEP).round() as usize;

@@ -81,6 +81,23 @@ fn a_finding_has_these_fields() {
 }
 
 #[test]
+fn the_overtone_of_a_beat_below_the_band_is_no_beat() {
+    let whole = |band: &[&str]| {
+        let beats = beating(53.0, 0.1, 12.0, 30.0).zip(beating(106.0, 0.1, 12.0, 30.0));
+        // As in real skin the overtone is the weaker one.
+        let added = beats.map(|((time, slow), (_, fast))| {
+            let [r, g, b, _] = std::array::from_fn(|index| slow[index] + 0.6 * fast[index]);
+            (time, [r / 1.6, g / 1.6, b / 1.6, 0.4])
+        });
+        last(pulse(band), added)["bpm"].as_f64()
+    };
+    assert!((whole(&[]).unwrap() - 53.0).abs() < 1.0);
+    assert_eq!(whole(&["low=90", "high=200"]), None);
+    let alone = last(pulse(&["low=90", "high=200"]), beating(106.0, 0.1, 12.0, 30.0));
+    assert!((alone["bpm"].as_f64().unwrap() - 106.0).abs() < 1.0, "{alone}");
+}
+
+#[test]
 fn the_final_word_is_the_mean_of_the_rates_that_were_told() {
     let mut fold = pulse(&[]);
     for (time, features) in beating(90.0, 0.1, 20.0, 30.0) {

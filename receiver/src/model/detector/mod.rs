@@ -109,6 +109,10 @@ impl Detector {
         let wanted = parameters.text("kind");
         let decoder = kind::recognise(("detector", KINDS), &network, wanted, |recognise| recognise(&network, side))
             .map_err(|problem| format!("{}: {problem}", path.display()))?;
+        let Canvas { width, height, .. } = decoder.canvas();
+        if let Some(side) = side.filter(|side| [width, height].into_iter().any(|given| i64::from(given) != *side)) {
+            return Err(format!("size={side} is for a model of any size; this one takes {width}x{height}"));
+        }
         let (threshold, overlap) = decoder.defaults();
         let labels = decoder.labels();
         let mut detector = Self {

@@ -282,7 +282,7 @@ impl Poser {
             return Ok(persons.iter().map(|person| Place::Box(person.rect)).collect());
         }
         if let Some(given) = look.given {
-            return Ok(persons(given).into_iter().map(Place::Box).collect());
+            return Ok(persons(given)?.into_iter().map(Place::Box).collect());
         }
         let (width, height) = (look.view.width() as f32, look.view.height() as f32);
         Ok(if nobody { vec![Place::Picture([0.0, 0.0, width, height])] } else { Vec::new() })
@@ -329,12 +329,17 @@ impl Poser {
     }
 }
 
-/// The boxes of the persons that another analyzer found, the surest first.
-fn persons(finding: &Value) -> Vec<[f32; 4]> {
-    let objects = finding["objects"].as_array().map(Vec::as_slice).unwrap_or_default();
+/// The boxes of the persons that another analyzer found, the surest first; none where it found nothing.
+fn persons(finding: &Value) -> Result<Vec<[f32; 4]>, String> {
+    let objects = match (finding, &finding["objects"]) {
+        (Value::Null, _) => return Ok(Vec::new()),
+        (_, Value::Array(objects)) => objects,
+        _ => return Err("pose builds on objects as detect finds them, but there are no objects".into()),
+    };
     let is_person = |object: &&Value| object["label"] == "person";
     let rect = |object: &Value| Some(numbers::<4>(&object["box"])?.map(|side| side as f32));
-    objects.iter().filter(is_person).filter_map(rect).collect()
+    let rects: Option<_> = objects.iter().filter(is_person).map(rect).collect();
+    rects.ok_or_else(|| "a person has no box of four numbers, which pose needs of detect".into())
 }
 
 #[cfg(test)]
@@ -342,17 +347,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn persons_are_taken_out_of_a_finding_and_nonsense_is_not() {
-        let finding = json!({"objects": [
-            {"label": "dog", "box": [1, 2, 3, 4]},
-            {"label": "person", "box": [1, 2, 3, 4.5]},
-            {"label": "person", "box": [1, 2, "3", 4]},
-            {"label": "person"},
-            7,
-        ]});
-        assert_eq!(persons(&finding), [[1.0, 2.0, 3.0, 4.5]]);
-        for nonsense in [json!(null), json!([]), json!({"objects": 3})] {
-            assert!(persons(&nonsense).is_empty());
+    fn persons_are_taken_out_of_a_finding_and_nonsense_is_told() {
+        let finding = json!({"objects": [{"label": "dog"}, 7, {"label": "person", "box": [1, 2, 3, 4.5]}]});
+        assert_eq!(persons(&finding).unwrap(), [[1.0, 2.0, 3.0, 4.5]]);
+        assert!(persons(&json!(null)).unwrap().is_empty());
+        let malformed = [json!({"label": "person"}), json!({"label": "person", "box": [1, 2, "3", 4]})];
+        for object in malformed {
+            assert!(persons(&json!({"objects": [object]})).unwrap_err().contains("no box of four numbers"));
+        }
+        for nonsense in [json!([]), json!({"objects": 3}), json!(7)] {
+            assert!(persons(&nonsense).unwrap_err().contains("there are no objects"), "{nonsense}");
         }
     }
 
