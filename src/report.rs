@@ -233,6 +233,8 @@ pub enum Event {
     Resumed,
     /// Other analyzers make its results from here on.
     Analyzers,
+    /// What its analyzers had learnt was forgotten; they begin anew here.
+    Forgotten,
     /// Its sender is gone.
     Closed,
 }

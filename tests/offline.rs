@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use cv_tests::{
-    Finished, Receiver, Sender, clips, lines,
+    Finished, Receiver, Sender, clips, http, lines,
     program::{self, LIMIT, Program},
     python::{self, Script},
     streams,
@@ -52,6 +52,32 @@ fn the_same_list_gives_the_same_lines_and_another_one_what_it_would_have_said() 
         lines::of_type(lines, "result")[39]["analysis"]["stats"]["baseline"]["progress"].as_f64().unwrap()
     };
     assert!(progress(&wider.lines) < 0.1 && progress(&again.lines) == 1.0);
+}
+
+#[test]
+fn a_session_that_is_forgotten_while_it_runs_says_from_which_frame_on_and_folds_to_the_same_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(&["--emit", "features"]);
+    let source = ["--pattern", "texture:size=64x64", "--frames", "60", "--mode", "every-frame", "--session", "f"];
+    let sender = Sender::start(&receiver.url(), &source);
+    sender.wait_for_frame(20);
+    assert_eq!(http::request(receiver.address, "DELETE", "/cv/session/f", &[], "").status, 200);
+    let sent = sender.finish().expect(0);
+    let [forgotten] = &lines::of_type(&sent.lines, "session")
+        .into_iter()
+        .filter(|line| line["event"] == "forgotten")
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", lines::of_type(&sent.lines, "session"));
+    };
+    let from = forgotten["from"].as_u64().unwrap() as usize;
+    let results = lines::of_type(&sent.lines, "result");
+    let progress = |frame: usize| results[frame]["analysis"]["stats"]["baseline"]["progress"].as_f64().unwrap();
+    assert!(from > 20 && progress(from - 1) > 0.0 && progress(from) == 0.0, "{from}");
+    receiver.lines_until_closed("f");
+    let file = folder.path().join("saved.ndjson");
+    std::fs::write(&file, receiver.program.stdout().join("\n")).unwrap();
+    lines::assert_same("folded again", &sent.lines, &analyze(&file, "stats").expect(0).lines);
 }
 
 #[test]

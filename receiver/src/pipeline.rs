@@ -23,6 +23,9 @@ use crate::{
 const LIVE_UNITS: usize = 32;
 const EVERY_FRAME_UNITS: usize = 256;
 
+/// Live pictures that may wait, analysed, for a session that is behind; features may be large.
+const LIVE_UNSETTLED: usize = 16;
+
 /// What an accepted sender is connected to.
 pub struct Wiring {
     /// The session.
@@ -55,6 +58,8 @@ pub struct Analyst {
     next: u64,
     places: Places,
     mode: Mode,
+    /// Held by every picture that was analysed and is not settled.
+    waits: Arc<()>,
     /// Where the pictures are on their course. Locked by the decoder's thread alone.
     at: Mutex<(Leg, Lane)>,
 }
@@ -64,7 +69,7 @@ impl Analyst {
     pub fn new(peer: PeerId, Admitted { course, next }: Admitted, wiring: &Wiring) -> Self {
         let (places, mode, leg) = (wiring.places.clone(), wiring.mode, course.leg());
         let lane = lane(&leg, &places, mode);
-        Self { peer, course, next, places, mode, at: Mutex::new((leg, lane)) }
+        Self { peer, course, next, places, mode, waits: Arc::default(), at: Mutex::new((leg, lane)) }
     }
 
     /// What the next picture is for; nothing where another sender has the session.
@@ -161,11 +166,16 @@ impl Analyst {
         // Nobody waits for an answer any more: the sender that came instead shows this picture again.
         let Some(at) = self.at() else { return };
         let Leg { generation, extraction } = at.0.clone();
+        let waits = self.waits.clone();
         let analyzed = move |extracted, analyze| {
-            Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, analyze, extracted, generation }))
+            Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, waits, analyze, extracted, generation }))
         };
         if extraction.cost() == Cost::Light {
             drop(at);
+            // Beside those that wait, ours is counted and the one that is kept to count by.
+            if self.mode == Mode::Live && Arc::strong_count(&self.waits) > LIVE_UNSETTLED + 2 {
+                return answer.give(Outcome::Missed(identity, Cause::Busy));
+            }
             let started = Instant::now();
             let input = Input::new(&picture, previous.as_ref(), moment);
             let extracted = progress::watched(|| extraction.run(&input));

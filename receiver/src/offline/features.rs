@@ -122,7 +122,8 @@ impl Desk {
                 Ok(Some(Line::Final(Final { session: head.session, analysis, errors }).to_json()))
             }
             _ => {
-                let anew = head.event.as_deref() == Some("started") || head.state.as_deref() == Some("lost");
+                let anew = matches!(head.event.as_deref(), Some("started" | "forgotten"))
+                    || head.state.as_deref() == Some("lost");
                 // A session that is closed may be gone for good; if it comes back, it tells whether it kept its state.
                 if anew {
                     self.sessions.remove(&head.session);

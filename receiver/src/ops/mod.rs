@@ -98,9 +98,13 @@ impl Vitals {
     pub async fn check(&self, limit: Duration) -> Result<()> {
         progress::check(limit)?;
         let probes = self.sessions.all().into_iter().map(|session| async move {
+            if session.is_finishing() {
+                return Ok(());
+            }
             match tokio::time::timeout(PATIENCE, session.ask(Message::Ping)).await {
                 // One that has just ended need not answer.
                 Ok(_answer) => Ok(()),
+                Err(_elapsed) if session.is_finishing() => Ok(()),
                 Err(_elapsed) => bail!("session {} does not answer", session.id),
             }
         });

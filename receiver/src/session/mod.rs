@@ -4,7 +4,14 @@
 //! nothing is locked and results leave in frame order whatever order the work was done in. The
 //! session outlives its peers: a sender that comes back finds its baseline.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use cv_core::{
     geometry::Size,
@@ -96,6 +103,8 @@ pub struct Analyzed {
     pub size: Size,
     /// Its way so far.
     pub timing: Timing,
+    /// Held until it is settled, so that those that wait can be counted.
+    pub waits: Arc<()>,
     /// Time in the extractors.
     pub analyze: Duration,
     /// What they drew.
@@ -232,6 +241,8 @@ pub struct Session {
     /// Its name.
     pub id: SessionId,
     inbox: mpsc::Sender<Message>,
+    /// Whether it asks analyzers in other processes for their last word.
+    finishing: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -243,13 +254,14 @@ impl Session {
         ended: impl FnOnce() + Send + 'static,
     ) -> Self {
         let (inbox, messages) = mpsc::channel(INBOX);
-        let task = task::Task::new(id.to_string(), ttl, printing);
+        let finishing = Arc::new(AtomicBool::new(false));
+        let task = task::Task::new(id.to_string(), ttl, printing, finishing.clone());
         let ended = Finally(Some(ended));
         tokio::spawn(async move {
             let _ended = ended;
             task.run(messages).await;
         });
-        Self { id, inbox }
+        Self { id, inbox, finishing }
     }
 
     /// Tells the session; waits while it is busy. `false` if it has ended.
@@ -260,6 +272,12 @@ impl Session {
     /// The same from a thread.
     pub fn tell_blocking(&self, message: Message) -> bool {
         self.inbox.blocking_send(message).is_ok()
+    }
+
+    /// Whether it waits for the last word of analyzers in other processes, and answers nobody meanwhile. That has
+    /// limits of its own.
+    pub fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Relaxed)
     }
 
     /// Messages that wait for it.

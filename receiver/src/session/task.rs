@@ -2,7 +2,10 @@
 
 use std::{
     ops::ControlFlow,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -47,6 +50,8 @@ pub(super) struct Task {
     /// Whether any sender ever got through. A session without one leaves nothing to remember, and strangers could
     /// fill memory with such.
     reached: bool,
+    /// Raised while analyzers in other processes are asked for their last word.
+    finishing: Arc<AtomicBool>,
 }
 
 /// A sender that was accepted and waits until what its forerunner showed is answered.
@@ -65,7 +70,7 @@ impl Successor {
 }
 
 impl Task {
-    pub(super) fn new(id: String, ttl: Duration, printing: Option<Printing>) -> Self {
+    pub(super) fn new(id: String, ttl: Duration, printing: Option<Printing>, finishing: Arc<AtomicBool>) -> Self {
         Self {
             audience: Audience::new(id.clone(), printing),
             id,
@@ -81,6 +86,7 @@ impl Task {
             attached: false,
             closed: false,
             reached: false,
+            finishing,
         }
     }
 
@@ -142,9 +148,7 @@ impl Task {
             Message::Abandon if !self.attached => return ControlFlow::Break(()),
             Message::Abandon => {}
             Message::Forget(done) => {
-                if let Some(kept) = &mut self.kept {
-                    kept.begin_anew(&self.id);
-                }
+                self.forget();
                 done.send(()).ok();
                 if self.peer.is_none() {
                     return ControlFlow::Break(());
@@ -257,6 +261,16 @@ impl Task {
         if kept.change(&self.id, plan, list) { Ok(()) } else { Err(Unchanged::Waiting) }
     }
 
+    /// Forgets what was learnt; whoever hears a live session's lines is told from which frame on.
+    fn forget(&mut self) {
+        let Some(kept) = &mut self.kept else { return };
+        kept.begin_anew(&self.id);
+        if self.peer.is_some() {
+            let news = report::Session { from: Some(self.next), ..self.news(Event::Forgotten) };
+            self.audience.emit(&Line::Session(news));
+        }
+    }
+
     /// Changes the analyzers to those that drew from picture `frame`, which comes next.
     fn turn(&mut self, generation: u64, frame: u64) {
         while let Some(list) = self.kept.as_mut().and_then(|kept| kept.turn(generation)) {
@@ -333,7 +347,7 @@ impl Task {
     }
 
     fn answer(&mut self, analyzed: Analyzed) {
-        let Analyzed { identity, size, timing, analyze, extracted, generation } = analyzed;
+        let Analyzed { identity, size, timing, analyze, extracted, generation, .. } = analyzed;
         self.turn(generation, identity.frame);
         let Some(kept) = self.kept.as_mut() else { return };
         self.time.1 = self.time.0 + identity.time;
@@ -432,7 +446,9 @@ impl Task {
                 if let Some(last) = frames.and_then(|frames| frames.checked_sub(1)).filter(|last| *last >= self.next) {
                     self.gap(self.next, last, Cause::Lost);
                 }
+                self.finishing.store(true, Ordering::Relaxed);
                 let (analysis, errors) = self.kept.as_mut().map(Kept::finish).unwrap_or_default();
+                self.finishing.store(false, Ordering::Relaxed);
                 self.count_failure(&errors);
                 self.audience.emit(&Line::Final(Final { session: self.id.clone(), analysis, errors }));
                 self.close(&ending.reason, ending.packets);

@@ -48,6 +48,9 @@ impl Rendered {
     }
 }
 
+/// Gaps that are kept for a reader that takes nothing; with more sessions than that it is not told of all.
+const SPANS: usize = 4096;
+
 /// How much may wait for one reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
@@ -95,8 +98,9 @@ struct Shared {
 struct Queue {
     lines: VecDeque<Arc<Rendered>>,
     bytes: usize,
-    /// Frame numbers that the reader lost, by session.
-    missed: BTreeMap<String, (u64, u64)>,
+    /// Frame numbers that the reader lost, by session, and how many spans of them there are.
+    missed: BTreeMap<String, Vec<(u64, u64)>>,
+    spans: usize,
     finished: bool,
     abandoned: bool,
 }
@@ -156,16 +160,28 @@ impl Queue {
         let Some(line) = self.lines.pop_front() else { return };
         self.bytes -= line.json.len();
         if let Some((from, to)) = line.frames {
-            let missed = self.missed.entry(line.session.clone()).or_insert((from, to));
-            *missed = (missed.0.min(from), missed.1.max(to));
+            let missed = self.missed.entry(line.session.clone()).or_default();
+            match missed.last_mut().filter(|last| from >= last.0) {
+                Some(last) => last.1 = last.1.max(to),
+                // Another run of the session counts from 0 again.
+                None => {
+                    missed.push((from, to));
+                    self.spans += 1;
+                }
+            }
+        }
+        while self.spans > SPANS {
+            self.spans -= self.missed.pop_first().map_or(self.spans, |(_, forgotten)| forgotten.len());
         }
     }
 
     /// Everything that waits, led by what was lost before it.
     fn take(&mut self) -> Vec<Arc<Rendered>> {
         self.bytes = 0;
+        self.spans = 0;
         let missed = std::mem::take(&mut self.missed).into_iter();
-        let gaps = missed.map(|(session, (from, to))| Rendered::missed(&session, from, to));
+        let gaps = missed
+            .flat_map(|(session, spans)| spans.into_iter().map(move |(from, to)| Rendered::missed(&session, from, to)));
         gaps.chain(std::mem::take(&mut self.lines)).collect()
     }
 }
@@ -226,6 +242,26 @@ mod tests {
         assert_eq!(lines[0], r#"{"type":"gap","session":"s","from":0,"to":2,"cause":"slow-reader"}"#);
         assert!(lines[2].contains(r#""from":4"#));
         assert!(inbox.recv_blocking().is_empty());
+    }
+
+    #[test]
+    fn lost_lines_of_two_runs_are_two_gaps() {
+        let (outbox, mut inbox) = outbox(Bound { lines: 1, bytes: 1 << 20, ..Bound::READER });
+        for frame in [900, 901, 0, 1, 2] {
+            outbox.push(gap(frame));
+        }
+        outbox.finish();
+        let told: Vec<_> = inbox.recv_blocking().iter().map(|line| line.frames.unwrap()).collect();
+        assert_eq!(told, [(900, 901), (0, 1), (2, 2)]);
+    }
+
+    #[test]
+    fn what_a_reader_of_ever_new_sessions_lost_is_bounded() {
+        let (outbox, _inbox) = outbox(Bound { lines: 1, bytes: 1 << 20, ..Bound::READER });
+        for session in 0..3 * SPANS {
+            outbox.push(Rendered::missed(&session.to_string(), 0, 0));
+        }
+        assert_eq!(outbox.shared.lock().missed.len(), SPANS);
     }
 
     #[test]
