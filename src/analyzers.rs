@@ -90,8 +90,8 @@ impl List {
     /// What `text` stands for: a file, if it ends in `.toml` or `.json`, else a line.
     pub fn read(text: &str) -> Result<Self, ListError> {
         let path = Path::new(text);
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let parse = match extension {
+        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+        let parse = match extension.as_deref() {
             Some("toml") => toml_entries,
             Some("json") => json_entries,
             _ => return Ok(Self::Line(text.to_owned())),
@@ -101,7 +101,13 @@ impl List {
             return Ok(Self::Line(text.to_owned()));
         }
         let text = contents(path).map_err(|error| ListError::Unreadable { path: path.display().to_string(), error })?;
-        parse(&text, &path.display().to_string()).map(Self::Entries)
+        let entries = parse(&text, &path.display().to_string());
+        let advised = |error: ListError| {
+            // The form of the other kind of file, most likely.
+            let is_object = extension.as_deref() == Some("json") && text.trim_start().starts_with('{');
+            if is_object { error.with_advice("write [{\"name\":\"stats\"}, …]") } else { error }
+        };
+        entries.map(Self::Entries).map_err(advised)
     }
 
     /// What a request's body says: JSON, if it begins with a bracket, else a line.

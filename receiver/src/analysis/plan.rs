@@ -82,7 +82,7 @@ pub enum PlanError {
         problem: String,
     },
     /// Two analyzers would give results under one name.
-    #[error("analyzer {0} is listed twice")]
+    #[error("analyzer {0} is listed twice; give a model or a function of your own another name=, the others once")]
     Twice(String),
     /// Nothing, or far too much.
     #[error("a list of analyzers has 1 to {MAX_ANALYZERS} entries, written like stats,busy:ms=20")]
@@ -449,7 +449,10 @@ mod tests {
         assert_eq!(message("stat"), format!("there is no analyzer 'stat'; known are {known}"));
         assert_eq!(message("stats:windo=3"), "analyzer stats: has no parameter 'windo'; it takes window");
         assert!(message("stats:window=-1").contains("from"));
-        assert_eq!(message("stats,quick"), "analyzer stats is listed twice");
+        assert_eq!(
+            message("stats,quick"),
+            "analyzer stats is listed twice; give a model or a function of your own another name=, the others once"
+        );
         assert!(message("").contains("1 to 32"));
         assert!(message("stats:window=3,window=4").contains("twice"));
         assert!(message("window=3").contains("no analyzer 'window=3'"));

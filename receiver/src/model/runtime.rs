@@ -20,6 +20,8 @@ const MAX_FILE: u64 = 2 << 30;
 const LIBRARY: &str = "libonnxruntime.dylib";
 #[cfg(not(target_os = "macos"))]
 const LIBRARY: &str = "libonnxruntime.so";
+/// What to do when there is no library.
+const ADVICE: &str = "`scripts/setup.sh models` fetches it, --onnxruntime PATH or ORT_DYLIB_PATH names it";
 /// What to do when a model fails for want of memory.
 const MORE_MEMORY: &str = "memory= grants more";
 
@@ -75,12 +77,14 @@ impl Runtime {
         let library = match path {
             Some(folder) if folder.is_dir() => inside(folder)
                 .ok_or_else(|| format!("there is no {LIBRARY} in {}; --onnxruntime names another", folder.display()))?,
+            Some(file) if !file.exists() => {
+                return Err(format!("ONNX Runtime cannot be loaded: there is no {}; {ADVICE}", file.display()));
+            }
             Some(file) => std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
             None => beside_this_program().unwrap_or_else(|| LIBRARY.into()),
         };
-        let advice = "`scripts/setup.sh models` fetches it, --onnxruntime PATH or ORT_DYLIB_PATH names it";
         let environment = ort::init_from(&library)
-            .map_err(|error| format!("ONNX Runtime cannot be loaded ({error}); {advice}"))?
+            .map_err(|error| format!("ONNX Runtime cannot be loaded ({error}); {ADVICE}"))?
             .with_name("cv-receiver")
             .with_telemetry(false)
             .build()
