@@ -5,7 +5,9 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    iter, mem,
     sync::{Condvar, Mutex, MutexGuard},
+    thread,
 };
 
 use cv_core::picture::Picture;
@@ -66,11 +68,10 @@ impl Gathering {
             let count = desk.waiting.len().min(most);
             let batch: Vec<_> = desk.waiting.drain(..count).collect();
             drop(desk);
-            let answers = serve(process, &batch);
+            let mut served = Served { gathering: self, asker: ticket, batch: &batch, answers: Vec::new() };
+            served.answers = serve(process, &batch);
+            drop(served);
             desk = self.lock();
-            desk.answers.extend(batch.iter().map(|waiting| waiting.ticket).zip(answers));
-            // Some have their answer now, and the process is idle for the others.
-            self.changed.notify_all();
         }
     }
 
@@ -81,14 +82,37 @@ impl Gathering {
 
 const UNBROKEN: &str = "nobody panics at the desk";
 
+/// Pictures that are being served. Whatever becomes of that, everybody has an answer in the end.
+struct Served<'a> {
+    gathering: &'a Gathering,
+    /// The ticket of who asks on behalf of all.
+    asker: u64,
+    batch: &'a [Waiting],
+    answers: Vec<Answer>,
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        let mut desk = self.gathering.lock();
+        let answers = mem::take(&mut self.answers).into_iter();
+        let answers = answers.chain(iter::repeat_with(|| Err("it was not answered: see the log".into())));
+        desk.answers.extend(self.batch.iter().map(|waiting| waiting.ticket).zip(answers));
+        if thread::panicking() {
+            // Who asked will not come for an answer.
+            desk.answers.remove(&self.asker);
+            desk.waiting.retain(|waiting| waiting.ticket != self.asker);
+        }
+        drop(desk);
+        // Some have their answer now, and the process is idle for the others.
+        self.gathering.changed.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{
-            Arc, Barrier,
-            atomic::{AtomicUsize, Ordering},
-        },
-        thread,
+    use std::sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering},
     };
 
     use cv_core::{
@@ -135,5 +159,38 @@ mod tests {
             assert_eq!(asker.join().unwrap(), Ok(Some(frame.into())));
         }
         assert_eq!(largest.load(Ordering::Relaxed), 8);
+    }
+
+    #[test]
+    fn a_panic_while_pictures_are_served_leaves_nobody_waiting() {
+        let (gathering, place) = (Arc::new(Gathering::default()), Arc::new(Mutex::new(true)));
+        let held = place.lock().unwrap();
+        let askers: Vec<_> = (0..3)
+            .map(|frame| {
+                let (gathering, place) = (gathering.clone(), place.clone());
+                thread::spawn(move || {
+                    let idle = || match place.try_lock() {
+                        Err(std::sync::TryLockError::WouldBlock) => None,
+                        Ok(place) => Some(place),
+                        Err(std::sync::TryLockError::Poisoned(place)) => Some(place.into_inner()),
+                    };
+                    let serve = |mut place: MutexGuard<'_, bool>, batch: &[Waiting]| {
+                        assert!(!mem::take(&mut *place), "on purpose, at {} pictures", batch.len());
+                        Vec::new()
+                    };
+                    gathering.ask(8, |ticket| waiting(ticket, frame), idle, serve)
+                })
+            })
+            .collect();
+        while gathering.lock().waiting.len() < 3 {
+            thread::yield_now();
+        }
+        drop(held);
+        gathering.changed.notify_all();
+        let ends: Vec<_> = askers.into_iter().map(thread::JoinHandle::join).collect();
+        assert_eq!(ends.iter().filter(|end| end.is_err()).count(), 1);
+        assert!(ends.iter().flatten().all(|answer| answer.is_err()));
+        let desk = gathering.lock();
+        assert!(desk.answers.is_empty() && desk.waiting.is_empty());
     }
 }
