@@ -36,6 +36,13 @@ impl Parameters {
         self.0.iter().map(|(key, _)| key.as_str()).find(|key| !is_known(key))
     }
 
+    /// The first key that is none of `known` but looks as if it was meant to be, and which.
+    pub(super) fn misspelt<'a>(&self, known: &[&'a str]) -> Option<(&str, &'a str)> {
+        let meant = |key: &str| known.iter().find(|name| is_slip(key, name)).copied();
+        let mut strange = self.iter().map(|(key, _)| key).filter(|key| !known.contains(key));
+        strange.find_map(|key| meant(key).map(|name| (key, name)))
+    }
+
     /// The text called `key`, if it is given.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, text)| text.as_str())
@@ -70,5 +77,57 @@ impl Parameters {
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
         let Some(text) = self.text(key) else { return Ok(default) };
         text.parse().map_err(|_error| format!("{key}={text} is neither true nor false"))
+    }
+}
+
+/// Whether `key` is `name` but for the case of letters, or for one that is missing, too many, another one or swapped with
+/// its neighbour. The first letter is one that people get right: `match` is no `batch`.
+fn is_slip(key: &str, name: &str) -> bool {
+    let lower = key.to_ascii_lowercase();
+    if lower == name {
+        return true;
+    }
+    if name.len() < 4 || !lower.starts_with(&name[..1]) {
+        return false;
+    }
+    let (one, other) = (lower.as_bytes(), name.as_bytes());
+    let before = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[before..], &other[before..]);
+    match (one, other) {
+        ([_, one @ ..], []) | ([], [_, one @ ..]) => one.is_empty(),
+        ([a, one_rest @ ..], [b, other_rest @ ..]) => {
+            let swapped = matches!((one_rest, other_rest), ([c, x @ ..], [d, y @ ..]) if (a, c, x) == (d, b, y));
+            one_rest == other_rest || one_rest == other || one == other_rest || swapped
+        }
+        ([], []) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_told_from_a_word_of_somebody_s_own() {
+        let known = ["name", "from", "format", "batch", "timeout", "start_timeout"];
+        let meant = |key: &str| [(key.to_owned(), String::new())].into_iter().collect::<Parameters>();
+        for (key, name) in [
+            ("timout", "timeout"),
+            ("timeoutt", "timeout"),
+            ("timeuot", "timeout"),
+            ("tineout", "timeout"),
+            ("FORMAT", "format"),
+            ("forma", "format"),
+            ("Fromat", "format"),
+            ("nam", "name"),
+            ("names", "name"),
+            ("form", "from"),
+            ("start-timeout", "start_timeout"),
+        ] {
+            assert_eq!(meant(key).misspelt(&known), Some((key, name)), "{key}");
+        }
+        for key in ["timeout", "match", "same", "colour", "n", "", "time", "forms", "ümlaut", "nä", "start"] {
+            assert_eq!(meant(key).misspelt(&known), None, "{key}");
+        }
     }
 }

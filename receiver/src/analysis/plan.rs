@@ -105,6 +105,9 @@ impl Catalog {
 
     /// Lets lists ask for what `list` says by `name`. The operator's: files may be named.
     pub fn define(&mut self, name: &str, list: &str) -> Result<(), PlanError> {
+        if self.definitions.contains_key(name) {
+            return Err(PlanError::Parameter { name: name.into(), problem: "is defined twice".into() });
+        }
         let mut plan = self.trusted_steps(list)?;
         if let [Step { name: own, kind: Kind::Function(function), .. }] = &mut *plan.steps
             && !function.is_named()
@@ -456,6 +459,14 @@ mod tests {
         assert!(message("").contains("1 to 32"));
         assert!(message("stats:window=3,window=4").contains("twice"));
         assert!(message("window=3").contains("no analyzer 'window=3'"));
+    }
+
+    #[test]
+    fn a_name_stands_for_one_list() {
+        let mut catalog = Catalog::default();
+        catalog.define("quick", "stats:window=2").unwrap();
+        let again = catalog.define("quick", "stats:window=3").unwrap_err();
+        assert_eq!(again.to_string(), "analyzer quick: is defined twice");
     }
 
     #[test]
