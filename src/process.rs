@@ -99,10 +99,11 @@ impl Hangups {
     }
 }
 
-/// Raises the stop signal on SIGINT or SIGTERM; a second one ends the process at once with 130.
+/// Raises the stop signal on SIGINT or SIGTERM; a second one ends the process at once with 130, after `last`, which
+/// ends what would outlive it.
 ///
 /// Must be called inside a tokio runtime.
-pub fn stop_on_signals() -> std::io::Result<(Stopper, Stop)> {
+pub fn stop_on_signals(last: fn()) -> std::io::Result<(Stopper, Stop)> {
     let (stopper, stop) = stop();
     let raise = stopper.clone();
     let mut signals = Signals::new()?;
@@ -110,6 +111,7 @@ pub fn stop_on_signals() -> std::io::Result<(Stopper, Stop)> {
         signals.recv().await;
         raise.raise();
         signals.recv().await;
+        last();
         std::process::exit(Exit::Interrupted as i32);
     });
     Ok((stopper, stop))

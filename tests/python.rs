@@ -183,13 +183,24 @@ def look(frame, meta):
     return {'kept': len(kept)}
 ",
     );
-    let receiver = receiver(&format!("{},memory=200", script.function("look")), &[]);
-    let source = ["--pattern", "bars:size=320x240", "--frames", "150", "--session", "own", "--pace", "max"];
-    let sent = Sender::run(&receiver.url(), &source).expect(0);
-    let kept: Vec<_> = findings(&lines::parse(&sent.lines), "look").iter().map(|f| f["kept"].clone()).collect();
-    assert_eq!(kept.len(), 150);
-    assert!(kept[0] == 1 && kept[63] == 64 && kept[64] == 1, "{kept:?}");
-    receiver.program.wait_for_stderr("why it was replaced", |line| line.contains("more than 200"));
+    // What is declared pure loses nothing by it.
+    for (pure, code) in [(false, 3), (true, 0)] {
+        let receiver = receiver(&format!("{},memory=200,extract={pure}", script.function("look")), &[]);
+        let source = ["--pattern", "bars:size=320x240", "--frames", "150", "--session", "own", "--pace", "max"];
+        let sent = Sender::run(&receiver.url(), &source).expect(code);
+        let printed = lines::parse(&sent.lines);
+        let kept: Vec<_> = findings(&printed, "look").iter().map(|found| found["kept"].as_u64()).collect();
+        assert_eq!(kept.len(), 150);
+        // It is looked at in time, not every so many pictures.
+        assert!(kept.iter().flatten().all(|kept| *kept < 64), "{kept:?}");
+        let lost = errors(&printed);
+        assert_eq!(lost.is_empty(), pure, "{lost:?}");
+        for (frame, message) in lost {
+            assert!(message.contains("held more than memory=200 MB"), "{message}");
+            assert!(matches!(kept.get(frame as usize + 1), None | Some(Some(1))), "{kept:?}");
+        }
+        receiver.program.wait_for_stderr("why it was replaced", |line| line.contains("more than 200"));
+    }
 }
 
 #[test]
@@ -265,6 +276,103 @@ def look(frame, meta):
     let messages: Vec<String> = errors(&printed).into_iter().map(|(_, message)| message).collect();
     assert_eq!(messages, expected);
     assert_eq!(findings(&printed, "look")[10], json!({"array": [0, 1, 2], "number": 0.5, "whole": 7, "yes": true}));
+}
+
+#[test]
+fn what_nobody_could_read_is_named_and_costs_no_state() {
+    let script = Script::new(
+        "
+import collections, numpy
+def deep(levels):
+    nested = []
+    for _ in range(levels):
+        nested = [nested]
+    return nested
+def look(frame, meta):
+    meta.state['seen'] = meta.state.get('seen', 0) + 1
+    strange = [{'a': ['x', '\\ud800']}, {'b': {'\\udfff': 1}}, {'c': deep(200)}, {'d': 'x' * (5 << 20)},
+               {'e': 10 ** 400}, {'f': {1: 'one', '1': 'two'}}, {'g': {float('nan'): 1}}]
+    if meta.frame < len(strange):
+        return strange[meta.frame]
+    if meta.frame == len(strange):
+        raise ValueError('\\ud800')
+    counted = dict(zip(*numpy.unique(numpy.array([3, 5, 5]), return_counts=True)))
+    return {'seen': meta.state['seen'], 'counted': counted, 'deep': deep(90),
+            'keys': {True: 1, None: 2, 2.5: 3, numpy.float32(0.5): 4, numpy.bool_(False): 5, numpy.str_('s'): 6}}
+",
+    );
+    let printed = run(&script.function("look"), 3);
+    let messages: Vec<String> = errors(&printed).into_iter().map(|(_, message)| message).collect();
+    let expected = [
+        "result['a'][1] has half a character, '\\ud800', which JSON cannot hold",
+        "result['b'] has half a character, '\\udfff', which JSON cannot hold",
+        "result['c'][0][0]",
+        "result is 5.0 MB of JSON, and an answer may have 4",
+        "result['e'] is an integer of 1329 bits, which readers of JSON cannot hold",
+        "result['f'] has the key '1' twice, as keys of JSON are texts",
+        "result['g'] has nan as a key",
+        "ValueError: \\ud800 (own.py:15, in look)",
+    ];
+    assert_eq!(messages.len(), expected.len(), "{messages:?}");
+    for (message, expected) in messages.iter().zip(expected) {
+        assert!(message.starts_with(expected), "{message} is not {expected}");
+    }
+    assert!(messages[2].ends_with("is nested more than 100 levels deep, or holds itself"), "{}", messages[2]);
+    let last = &findings(&printed, "look")[19];
+    assert_eq!((&last["seen"], &last["counted"]), (&json!(20), &json!({"3": 1, "5": 2})));
+    assert_eq!(last["keys"], json!({"true": 1, "null": 2, "2.5": 3, "0.5": 4, "false": 5, "s": 6}));
+}
+
+#[test]
+fn a_function_may_have_processes_of_its_own_however_they_are_made() {
+    let script = Script::new(
+        "
+import concurrent.futures, multiprocessing
+def double(number):
+    return 2 * number
+def start(meta):
+    spawning = multiprocessing.get_context('spawn')
+    meta.state['pool'] = concurrent.futures.ProcessPoolExecutor(1, mp_context=spawning)
+def look(frame, meta):
+    return {'doubled': meta.state['pool'].submit(double, meta.frame).result(timeout=60)}
+",
+    );
+    let printed = run(&format!("{},timeout=60", script.function("look")), 0);
+    for (index, finding) in findings(&printed, "look").iter().enumerate() {
+        assert_eq!(finding["doubled"], 2 * index);
+    }
+}
+
+#[test]
+fn files_of_the_working_directory_take_the_place_of_none_of_python() {
+    let script = Script::new("import helper\ndef look(frame, meta):\n    return {'helped': helper.HELPED}\n");
+    let here = tempfile::tempdir().unwrap();
+    for name in ["socket", "json", "inspect", "enum", "threading", "traceback", "numpy"] {
+        std::fs::write(here.path().join(format!("{name}.py")), "raise Exception('another one')\n").unwrap();
+    }
+    std::fs::write(here.path().join("helper.py"), "HELPED = True\n").unwrap();
+    let python = python::interpreter();
+    let arguments = ["--python", python.to_str().unwrap(), "--analyze", &script.function("look")];
+    let receiver = Receiver::start_with(&arguments, |command| {
+        command.current_dir(&here);
+    });
+    let sent = Sender::run(&receiver.url(), &PATTERN).expect(0);
+    assert_eq!(findings(&lines::parse(&sent.lines), "look")[19], json!({"helped": true}));
+}
+
+#[test]
+fn what_is_known_of_a_picture_is_a_mapping() {
+    let script = Script::new(
+        "
+def look(frame, meta):
+    return {'keys': list(meta), 'same': dict(meta)['session'] is meta.session, 'size': meta.get('size'),
+            'there': 'given' in meta, 'other': 'keys' in meta or meta.get('x', False), 'count': len(meta)}
+",
+    );
+    let printed = run(&script.function("look"), 0);
+    let keys = ["session", "frame", "time", "width", "height", "size", "state", "parameters", "given"];
+    let expected = json!({"keys": keys, "same": true, "size": [224, 168], "there": true, "other": false, "count": 9});
+    assert_eq!(findings(&printed, "look")[7], expected);
 }
 
 #[test]
@@ -352,6 +460,44 @@ fn code_that_cannot_be_run_is_known_at_once() {
     assert!(wrong.contains("SyntaxError") && wrong.contains("line 1 of"), "{wrong}");
     script.write("import no_such_thing\n");
     assert!(refused(&script.function("look")).contains("No module named 'no_such_thing' (own.py:1"));
+    for (code, expected) in [
+        ("def look(frame):\n    return None\n", "look is called as look(frame, meta), which look(frame) does not take"),
+        ("async def look(frame, meta):\n    return None\n", "look is async"),
+        (
+            "class Look:\n    async def __call__(self, frame, meta):\n        return None\nlook = Look()\n",
+            "look is async",
+        ),
+        ("def look(frame, meta):\n    yield {}\n", "look yields"),
+    ] {
+        script.write(code);
+        let said = refused(&script.function("look"));
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn a_slip_of_the_pen_in_a_list_is_found() {
+    let script = Script::new("def look(frame, meta):\n    return None\n");
+    std::fs::write(script.path().with_file_name("prog"), "").unwrap();
+    let refused = |arguments: &[&str]| {
+        let mut command = program::command("cv-receiver");
+        command.args(["--listen", "127.0.0.1:0", "--python"]).arg(python::interpreter()).args(arguments);
+        command.current_dir(script.path().parent().unwrap());
+        let program = Program::start(command);
+        assert_eq!(program.wait(program::LIMIT), Some(1), "{arguments:?}");
+        program.stderr()
+    };
+    let look = script.function("look");
+    let said = refused(&["--analyze", &format!("{look},timout=3")]);
+    assert!(said.contains("has no parameter 'timout': write timeout, or call one of your own otherwise"), "{said}");
+    let said = refused(&["--analyze", &format!("{look},FORMAT=gray")]);
+    assert!(said.contains("has no parameter 'FORMAT': write format"), "{said}");
+    let said = refused(&["--analyze", &format!("{look},name=")]);
+    assert!(said.contains("name= is empty"), "{said}");
+    let said = refused(&["--analyze", "program:prog"]);
+    assert!(said.contains("for the file here write program:./prog"), "{said}");
+    let said = refused(&["--define", "quick=stats", "--define", "quick=stats:window=2"]);
+    assert!(said.contains("quick: is defined twice"), "{said}");
 }
 
 #[test]

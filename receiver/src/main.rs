@@ -1,6 +1,6 @@
 //! `cv-receiver`: reads the command line, runs the library, reports the end.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
@@ -13,6 +13,9 @@ use cv_receiver::{
     service,
 };
 
+/// How long processes of functions and models may take to end, once all else has.
+const PROCESSES_LIMIT: Duration = Duration::from_millis(400);
+
 fn main() -> Exit {
     let cli = Cli::parse();
     let done = match cli.command {
@@ -23,6 +26,8 @@ fn main() -> Exit {
         Some(Command::Model(options)) => model::serve(&options).map(|()| Exit::Done),
         Some(Command::Generate { what }) => generate(what).and_then(|text| print(&text)).map(|()| Exit::Done),
     };
+    // Other threads may be about to end these in good order, or wait for them for long.
+    analysis::end_processes(PROCESSES_LIMIT);
     match done {
         Ok(exit) => exit,
         Err(error) => {
@@ -45,7 +50,8 @@ fn serve(options: &Serve) -> Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("network").enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let done = runtime.block_on(async {
-        let (stopper, stop) = process::stop_on_signals().context("cannot listen for signals")?;
+        let (stopper, stop) = process::stop_on_signals(|| analysis::end_processes(Duration::ZERO))
+            .context("cannot listen for signals")?;
         Receiver::bind(options, inherited, stopper).await?.run(stop).await
     });
     // Every session had its time to end; what hangs still is not waited for.

@@ -37,7 +37,7 @@ fn send(cli: Cli) -> Result<Exit> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
-        let (_stopper, mut stop) = process::stop_on_signals().context("cannot listen for signals")?;
+        let (_stopper, mut stop) = process::stop_on_signals(|| {}).context("cannot listen for signals")?;
         // Opening a camera or a pipe may take its time, and a signal must be heard meanwhile.
         let listening = stop.clone();
         let opening = tokio::task::spawn_blocking(move || Sender::prepare(cli, listening));

@@ -37,7 +37,7 @@ mod track;
 pub use course::{Course, Leg};
 pub use extraction::{Extracted, Extraction};
 pub use folding::Folding;
-pub use function::{DESCRIPTIONS as FUNCTIONS, Setup, answers};
+pub use function::{DESCRIPTIONS as FUNCTIONS, Setup, answers, end_processes};
 pub use luma::{Measures, measure};
 pub use parameters::Parameters;
 pub use plan::{Catalog, Plan, PlanError, Succession};

@@ -4,11 +4,20 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write, stdin},
     os::{fd::AsFd, unix::net::UnixStream},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Signal, getpgrp, getpid, kill_current_process_group, kill_process},
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+/// How long this process may take to end once the daemon is gone or asks no more.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What the daemon says.
 #[derive(Debug, Deserialize)]
@@ -92,6 +101,10 @@ impl Channel {
         let socket = stdin().as_fd().try_clone_to_owned().context("there is no standard input")?;
         let socket = UnixStream::from(socket);
         socket.local_addr().context("this is started by cv-receiver, which passes a socket; see detect and pose")?;
+        let watched = socket.try_clone().context("the socket cannot be watched")?;
+        // A model may be at one picture for long, or for ever.
+        let watch = move || end_after(&watched);
+        thread::Builder::new().name("watch".into()).spawn(watch).context("cannot start a thread")?;
         Ok(Self { lines: BufReader::new(socket), line: Vec::new() })
     }
 
@@ -110,5 +123,21 @@ impl Channel {
         let mut line = serde_json::to_vec(answer).context("an answer cannot be written")?;
         line.push(b'\n');
         self.lines.get_mut().write_all(&line).context("cv-receiver does not listen any more")
+    }
+}
+
+/// Ends this process and what it started once nobody is at the other end of `socket`.
+fn end_after(socket: &UnixStream) {
+    // No events are asked for: those that say that the other end is gone are told anyway.
+    let mut sockets = [PollFd::new(socket, PollFlags::empty())];
+    while let Err(rustix::io::Errno::INTR) = poll(&mut sockets, None) {}
+    thread::sleep(GRACE);
+    // As the daemon starts it, it leads a group of its own.
+    let killed = match getpgrp() == getpid() {
+        true => kill_current_process_group(Signal::KILL),
+        false => kill_process(getpid(), Signal::KILL),
+    };
+    if let Err(error) = killed {
+        tracing::debug!(%error, "this process could not be ended");
     }
 }

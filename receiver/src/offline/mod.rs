@@ -7,13 +7,14 @@ use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use cv_core::process::{self, Exit};
 
 use crate::{
-    analysis::{Plan, Setup},
+    analysis::{self, Plan, Setup},
     cli::analyze::Analyze,
 };
 
@@ -58,7 +59,8 @@ fn on_a_runtime(clip: clip::Clip, plan: Plan, output: impl Write) -> Result<u64>
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("signals").enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let done = runtime.block_on(async {
-        let (_stopper, stop) = process::stop_on_signals().context("cannot listen for signals")?;
+        let (_stopper, stop) = process::stop_on_signals(|| analysis::end_processes(Duration::ZERO))
+            .context("cannot listen for signals")?;
         clip.analyze(&plan, stop, output).await
     });
     runtime.shutdown_background();

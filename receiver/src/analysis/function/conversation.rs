@@ -10,8 +10,9 @@ use std::{
 
 use super::message::{Reply, Request};
 
-/// The longest answer.
+/// The longest answer about a picture, and what stands around several.
 const MAX_ANSWER: usize = 4 << 20;
+const FRAME: usize = 64;
 
 /// Our end of a conversation. Nothing that the other end says is trusted.
 pub(super) struct Conversation {
@@ -48,7 +49,8 @@ impl Conversation {
     /// Asks and waits for the answer.
     pub(super) fn ask(&mut self, request: &Request<'_>, limit: Duration) -> Result<Reply, Broken> {
         self.tell(request, limit)?;
-        self.hear(limit)
+        let pictures = if let Request::Batch { pictures } = request { pictures.len() } else { 1 };
+        self.hear(limit, pictures * MAX_ANSWER + FRAME)
     }
 
     /// Says something.
@@ -80,9 +82,9 @@ impl Conversation {
         Ok(there.unwrap_or(false))
     }
 
-    /// The next answer.
-    pub(super) fn hear(&mut self, limit: Duration) -> Result<Reply, Broken> {
-        self.read(limit)?;
+    /// The next answer, of `most` bytes.
+    fn hear(&mut self, limit: Duration, most: usize) -> Result<Reply, Broken> {
+        self.read(limit, most)?;
         // Serde would take an array for a struct, too.
         if !self.line.trim_ascii_start().starts_with(b"{") {
             return Err(Broken::Nonsense("the line is no JSON object".into()));
@@ -90,10 +92,11 @@ impl Conversation {
         serde_json::from_slice(&self.line).map_err(|error| Broken::Nonsense(error.to_string()))
     }
 
-    /// Reads the next line.
-    fn read(&mut self, limit: Duration) -> Result<(), Broken> {
+    /// Reads the next line, of `most` bytes.
+    fn read(&mut self, limit: Duration, most: usize) -> Result<(), Broken> {
         let deadline = Instant::now() + limit;
         self.line.clear();
+        self.line.shrink_to(MAX_ANSWER);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -118,15 +121,15 @@ impl Conversation {
             if whole {
                 return Ok(());
             }
-            if self.line.len() > MAX_ANSWER {
-                return Err(Broken::Nonsense(format!("a line of more than {} MB", MAX_ANSWER >> 20)));
+            if self.line.len() > most {
+                return Err(Broken::Nonsense(format!("a line of more than {} MB", most >> 20)));
             }
         }
     }
 
-    /// Lets the other end see that there is nothing more.
+    /// Lets the other end see that nothing more will be said. It is still listened to, which tells it that we are there.
     pub(super) fn end(&self) {
-        drop(self.socket.get_ref().shutdown(Shutdown::Both));
+        drop(self.socket.get_ref().shutdown(Shutdown::Write));
     }
 }
 
@@ -147,11 +150,12 @@ pub fn answers(bytes: &[u8]) -> io::Result<(usize, String)> {
         scope.spawn(move || drop(theirs.write_all(bytes)));
         let mut findings = 0;
         loop {
-            match conversation.hear(Duration::from_secs(10)).map(Result::from) {
+            match conversation.hear(Duration::from_secs(10), MAX_ANSWER).map(Result::from) {
                 Ok(Ok(Some(_))) => findings += 1,
                 Ok(Ok(None) | Err(_)) => {}
                 Err(broken) => {
-                    conversation.end();
+                    // Whoever still talks is not to wait for us.
+                    drop(conversation.socket.get_ref().shutdown(Shutdown::Both));
                     break Ok((findings, broken.to_string()));
                 }
             }
@@ -161,7 +165,9 @@ pub fn answers(bytes: &[u8]) -> io::Result<(usize, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Read;
+
+    use super::{super::message::Shown, *};
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -170,7 +176,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut conversation = Conversation::new(ours);
         theirs.write_all(text.as_bytes()).unwrap();
-        let first = conversation.hear(LIMIT);
+        let first = conversation.hear(LIMIT, MAX_ANSWER);
         [first, conversation.ask(&Request::Finish { key: 1 }, Duration::from_millis(50))]
     }
 
@@ -194,5 +200,21 @@ mod tests {
         let session = "x".repeat(4 << 20);
         let told = conversation.tell(&Request::Start { key: 1, session: &session }, Duration::from_millis(50));
         assert!(matches!(told, Err(Broken::Silent(_))), "{told:?}");
+    }
+
+    #[test]
+    fn the_answers_for_several_pictures_may_be_as_long_as_those_for_each() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut conversation = Conversation::new(ours);
+        let one = format!("{{\"result\":{{\"text\":\"{}\"}}}}", "x".repeat(3 << 20));
+        let line = format!("{{\"results\":[{one},{one}]}}\n");
+        let theirs = std::thread::spawn(move || {
+            theirs.read_exact(&mut [0]).unwrap();
+            theirs.write_all(line.as_bytes()).unwrap();
+        });
+        let shown = || Shown { offset: 0, session: "s", frame: 0, time: 0.0, width: 2, height: 2, given: None };
+        let reply = conversation.ask(&Request::Batch { pictures: vec![shown(), shown()] }, LIMIT).unwrap();
+        assert_eq!(reply.results.unwrap().len(), 2);
+        theirs.join().unwrap();
     }
 }

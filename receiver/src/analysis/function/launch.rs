@@ -8,7 +8,7 @@ use std::{
     os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -113,14 +113,13 @@ impl Kind {
         }
     }
 
-    /// When the code was last changed, where it is one file.
-    pub(super) fn changed(&self) -> Option<SystemTime> {
-        let path = match self {
-            Self::Python { source, .. } if is_file(source) => Path::new(source),
-            Self::Python { .. } => return None,
-            Self::Program { path, .. } | Self::Model { model: path, .. } => path,
-        };
-        path.metadata().and_then(|metadata| metadata.modified()).ok()
+    /// The files of the code, as far as they are known before it runs.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Python { source, .. } if is_file(source) => vec![source.into()],
+            Self::Python { .. } => Vec::new(),
+            Self::Program { path, .. } | Self::Model { model: path, .. } => vec![path.clone()],
+        }
     }
 
     fn command(&self) -> Command {
@@ -175,10 +174,14 @@ impl Kind {
         Ok(child)
     }
 
-    fn advice(&self) -> &'static str {
+    fn advice(&self) -> String {
         match self {
-            Self::Python { .. } => "; --python names another interpreter",
-            Self::Program { .. } | Self::Model { .. } => "",
+            Self::Python { .. } => "; --python names another interpreter".into(),
+            // Without a folder it is looked for where the system keeps programs.
+            Self::Program { path, .. } if path.components().count() == 1 && path.is_file() => {
+                format!(" in the folders of PATH; for the file here write program:./{}", path.display())
+            }
+            Self::Program { .. } | Self::Model { .. } => String::new(),
         }
     }
 }

@@ -98,6 +98,9 @@ pub(super) struct Reply {
     /// In the answer to `hello`: whether several pictures are taken at once.
     #[serde(default)]
     pub(super) batch: bool,
+    /// In the answer to `hello`: files beside the one that was named of which the code is made.
+    #[serde(default)]
+    pub(super) files: Vec<std::path::PathBuf>,
     /// What the operator should know of a process that is ready.
     #[serde(default)]
     pub(super) warning: Option<String>,

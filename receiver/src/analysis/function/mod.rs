@@ -8,21 +8,23 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-pub use self::conversation::answers;
+pub use self::{conversation::answers, group::end_processes};
 use self::{
     gathering::Gathering,
     launch::{Kind, Launch},
+    member::Member,
     memory::Format,
-    process::Process,
-    seat::{Ask, Hear, Member, Seat},
+    seat::{Ask, Hear, Seat},
 };
 use super::{Gives, Halves, Input, Parameters};
 use crate::model;
 
+mod code;
 mod conversation;
 mod gathering;
 mod group;
 mod launch;
+mod member;
 mod memory;
 mod message;
 mod process;
@@ -102,7 +104,13 @@ impl Function {
             Some(task) => Kind::model(task, parameters, setup)?,
             None => Kind::new(kind, target, setup)?,
         };
+        if let (Kind::Python { .. } | Kind::Program { .. }, Some((key, ours))) = (&kind, parameters.misspelt(&OURS)) {
+            return Err(format!("has no parameter '{key}': write {ours}, or call one of your own otherwise"));
+        }
         let name = parameters.text("name");
+        if name == Some("") {
+            return Err("name= is empty: write what findings are to be called, or leave it out".into());
+        }
         let seconds = |key, default, range| parameters.number::<f64>(key, default, range).map(Duration::from_secs_f64);
         let own = |key: &str| OURS.contains(&key);
         let launch = Launch {
@@ -127,11 +135,10 @@ impl Function {
             members: (0..processes).map(|_| Member::default()).collect(),
         };
         if !setup.asleep {
-            let process = Process::start(&function.launch)?;
-            if function.pure && process.takes_batches() {
+            let several = function.members[0].lock().running(&function.launch)?.takes_batches();
+            if function.pure && several {
                 function.batch = most;
             }
-            *function.members[0].lock() = Some(process);
         }
         Ok(function)
     }
@@ -185,6 +192,17 @@ impl Function {
     pub(super) fn begin(function: &Arc<Self>, session: &str) -> Halves {
         let seat = Arc::new(Seat::take(function, session));
         (Arc::new(Ask(seat.clone())), Box::new(Hear(seat)))
+    }
+}
+
+impl Drop for Function {
+    /// All of its processes end at once, not one after another.
+    fn drop(&mut self) {
+        for member in &self.members {
+            if let Some(process) = &member.lock().process {
+                process.hang_up();
+            }
+        }
     }
 }
 

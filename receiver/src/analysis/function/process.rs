@@ -3,14 +3,16 @@
 use std::{
     io,
     os::unix::net::UnixStream,
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::Value;
 
 use super::{
     Input,
+    code::Code,
     conversation::{Broken, Conversation},
     gathering::{Answer, Waiting},
     group::Group,
@@ -22,8 +24,8 @@ use crate::analysis::Moment;
 
 /// How long a process may take to end once its socket is closed.
 const END_LIMIT: Duration = Duration::from_millis(500);
-/// Answers between two looks at the memory that a process holds.
-const LOOK_EVERY: u32 = 64;
+/// Between two looks at the memory that a process holds. A look costs some 10 µs.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A process that has said that it is ready. Dropping it ends it.
 pub(super) struct Process {
@@ -31,45 +33,69 @@ pub(super) struct Process {
     conversation: Conversation,
     memory: Memory,
     serial: u64,
-    /// When its code had been changed last as it was loaded.
-    code: Option<SystemTime>,
-    answers: u32,
+    /// What it was loaded from, where changes matter.
+    code: Code,
+    /// When somebody looked at its memory last.
+    looked: Option<Instant>,
     /// Whether it takes several pictures at once.
     takes_batches: bool,
 }
 
+/// A process that could not be started.
+pub(super) struct Unstarted {
+    pub(super) error: String,
+    /// What it was loaded from, where changes matter.
+    pub(super) code: Code,
+}
+
 impl Process {
     /// Starts a process and waits until it is ready.
-    pub(super) fn start(launch: &Launch) -> Result<Self, String> {
+    pub(super) fn start(launch: &Launch) -> Result<Self, Unstarted> {
+        let (begun, mut files) = (SystemTime::now(), launch.kind.files());
+        let started = Self::greet(launch, &mut files);
+        let code = if launch.reload { Code::of(files, begun) } else { Code::default() };
+        match started {
+            Ok(mut process) => {
+                process.code = code;
+                Ok(process)
+            }
+            Err(error) => Err(Unstarted { error: format!("{}: {error}", launch.kind.title()), code }),
+        }
+    }
+
+    /// A new process that is ready, or why it cannot be had; adds the files that it says to be made of.
+    fn greet(launch: &Launch, files: &mut Vec<PathBuf>) -> Result<Self, String> {
         static SERIALS: AtomicU64 = AtomicU64::new(1);
-        let title = launch.kind.title();
-        let failed = |error: io::Error| format!("{title}: cannot be given pictures: {error}");
+        let failed = |error: io::Error| format!("cannot be given pictures: {error}");
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let (memory, file) = Memory::new(launch.format).map_err(failed)?;
-        let code = launch.kind.changed();
         let group = Group::of(launch.kind.spawn(theirs, file)?);
         let mut process = Self {
             group,
             conversation: Conversation::new(socket),
             memory,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
-            code,
-            answers: 0,
+            code: Code::default(),
+            looked: None,
             takes_batches: false,
         };
         let (format, parameters) = (launch.format.name(), &launch.parameters);
         let hello = Request::Hello { v: VERSION, format, memory: CAPACITY, parameters };
-        match process.ask(&hello, launch.start_timeout) {
-            Ok(Reply { error: None, warning, batch, .. }) => {
-                process.takes_batches = batch;
-                if let Some(warning) = warning {
-                    tracing::warn!("{title}: {warning}");
-                }
-                Ok(process)
-            }
-            Ok(Reply { error: Some(error), .. }) => Err(format!("{title}: {error}")),
-            Err(broken) => Err(format!("{title}: {broken}; see the lines above")),
+        let ready =
+            process.ask(&hello, launch.start_timeout).map_err(|broken| format!("{broken}; see the lines above"))?;
+        files.extend(ready.files);
+        if let Some(error) = ready.error {
+            return Err(error);
         }
+        if let Some(held) = process.excess(launch.memory) {
+            let (held, most) = (held >> 20, launch.memory >> 20);
+            return Err(format!("holds {held} MB before the first picture, and memory= lets it hold {most}"));
+        }
+        process.takes_batches = ready.batch;
+        if let Some(warning) = ready.warning {
+            tracing::warn!("{}: {warning}", launch.kind.title());
+        }
+        Ok(process)
     }
 
     /// What tells this process from those before and after it; never 0.
@@ -78,17 +104,17 @@ impl Process {
     }
 
     /// Whether its code has changed since it was loaded.
-    pub(super) fn is_stale(&self, launch: &Launch) -> bool {
-        // A file that is away for a moment, as while an editor replaces it, is waited for.
-        launch.reload && launch.kind.changed().is_some_and(|changed| Some(changed) != self.code)
+    pub(super) fn is_stale(&self) -> bool {
+        self.code.has_changed()
     }
 
-    /// Bytes that it holds, every now and then, if these are more than `most`.
+    /// Bytes that it holds, if these are more than `most`; looks every now and then only.
     pub(super) fn excess(&mut self, most: u64) -> Option<u64> {
-        self.answers += 1;
-        if !self.answers.is_multiple_of(LOOK_EVERY) {
+        let now = Instant::now();
+        if self.looked.is_some_and(|looked| now - looked < LOOK_EVERY) {
             return None;
         }
+        self.looked = Some(now);
         held(self.group.id()).filter(|held| *held > most)
     }
 
@@ -159,6 +185,11 @@ impl Process {
         self.conversation.tell(request, limit).map_err(|broken| self.explained(broken))
     }
 
+    /// Lets it see that nothing more will be asked.
+    pub(super) fn hang_up(&self) {
+        self.conversation.end();
+    }
+
     /// A conversation that is over, with how the process ended, if it tells within the limit.
     fn explained(&mut self, broken: Broken) -> Broken {
         match broken {
@@ -170,7 +201,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.conversation.end();
+        self.hang_up();
         self.group.wait(END_LIMIT);
     }
 }

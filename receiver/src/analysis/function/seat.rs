@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, TryLockError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, MutexGuard,
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use super::{
     Function,
     conversation::Broken,
     gathering::{Answer, Waiting},
+    member::{Member, Place},
     message::{Reply, Request},
     process::Process,
 };
@@ -21,45 +22,6 @@ use crate::analysis::{Extract, Features, Fold, Input};
 
 /// The session's task waits for what a function says at the end, and a watchdog for the task.
 const FINISH_LIMIT: Duration = Duration::from_secs(10);
-
-/// One of the processes.
-#[derive(Default)]
-pub(super) struct Member {
-    pub(super) process: Mutex<Option<Process>>,
-    /// Sessions whose state is there.
-    sessions: AtomicUsize,
-    /// States that nobody wants any more; told with the next question.
-    forgotten: Mutex<Vec<u64>>,
-}
-
-impl Member {
-    /// The process, once nobody else asks it. What a panic left behind there is replaced.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(|poisoned| self.recovered(poisoned.into_inner()))
-    }
-
-    /// The place after a panic, whose process may be in the middle of an answer.
-    fn recovered<'a>(&'a self, mut place: MutexGuard<'a, Option<Process>>) -> MutexGuard<'a, Option<Process>> {
-        *place = None;
-        self.process.clear_poison();
-        place
-    }
-
-    /// The same within `limit`.
-    fn lock_within(&self, limit: Duration) -> Option<MutexGuard<'_, Option<Process>>> {
-        let deadline = Instant::now() + limit;
-        loop {
-            match self.process.try_lock() {
-                Ok(process) => return Some(process),
-                Err(TryLockError::Poisoned(poisoned)) => return Some(self.recovered(poisoned.into_inner())),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(TryLockError::WouldBlock) => return None,
-            }
-        }
-    }
-}
 
 /// A session's place in a process.
 pub(super) struct Seat {
@@ -88,18 +50,12 @@ impl Seat {
         }
     }
 
-    /// The process to ask: the session's own, or for a pure function one that is idle.
-    fn process(&self) -> (usize, MutexGuard<'_, Option<Process>>) {
+    /// Where to ask: in the session's own place, or for a pure function in one that is idle.
+    fn place(&self) -> (usize, MutexGuard<'_, Place>) {
         let members = &self.function.members;
-        if self.function.pure {
-            for (index, member) in members.iter().enumerate() {
-                match member.process.try_lock() {
-                    Ok(process) => return (index, process),
-                    Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => {}
-                }
-            }
-        }
-        (self.member, members[self.member].lock())
+        let idle = |index: usize| members[index].lock_if_idle().map(|place| (index, place));
+        let found = if self.function.pure { (0..members.len()).find_map(idle) } else { None };
+        found.unwrap_or_else(|| (self.member, members[self.member].lock()))
     }
 
     /// The finding for a picture.
@@ -107,10 +63,12 @@ impl Seat {
         if self.function.batch > 1 {
             return self.ask_with_others(input, from).map(|found| found.unwrap_or(Value::Null));
         }
-        let (member, mut place) = self.process();
-        let process = self.running(&mut place)?;
+        let (member, mut place) = self.place();
+        let process = place.running(&self.function.launch)?;
         let answer = self.put(member, process, (input, from));
-        Answer::from(self.conclude(&mut place, answer)?).map(|found| found.unwrap_or(Value::Null))
+        let reply = self.conclude(&mut place, answer)?;
+        self.check_memory(&mut place)?;
+        Answer::from(reply).map(|found| found.unwrap_or(Value::Null))
     }
 
     /// The same together with other pictures that wait.
@@ -123,14 +81,19 @@ impl Seat {
             given: given.cloned(),
         };
         let members = &self.function.members;
-        let idle = || members.iter().find_map(|member| member.lock_within(Duration::ZERO));
+        let idle = || members.iter().find_map(Member::lock_if_idle);
         self.function.gathering.ask(self.function.batch, waiting, idle, |mut place, batch| {
-            let answers = match self.running(&mut place) {
-                Ok(process) => process.show_all(batch, self.function.timeout),
-                Err(error) => return vec![Err(error); batch.len()],
-            };
-            self.conclude(&mut place, answers).unwrap_or_else(|error| vec![Err(error); batch.len()])
+            let answers = self.show_all(&mut place, batch);
+            answers.unwrap_or_else(|error| vec![Err(error); batch.len()])
         })
+    }
+
+    /// The answers for several pictures.
+    fn show_all(&self, place: &mut Place, batch: &[Waiting]) -> Result<Vec<Answer>, String> {
+        let answers = place.running(&self.function.launch)?.show_all(batch, self.function.timeout);
+        let answers = self.conclude(place, answers)?;
+        self.check_memory(place)?;
+        Ok(answers)
     }
 
     /// Asks about a picture in a process that runs.
@@ -153,47 +116,42 @@ impl Seat {
     /// What the function says about the whole session; `None` if nothing.
     fn finish(&self) -> Result<Option<Value>, String> {
         let limit = self.function.timeout.min(FINISH_LIMIT);
-        let Some(mut place) = self.function.members[self.member].lock_within(limit) else {
+        let deadline = Instant::now() + limit;
+        let Some(mut place) = self.function.members[self.member].lock_until(deadline) else {
             return Err(format!("its process was busy with other sessions for {} s", limit.as_secs_f64()));
         };
         let begun = self.begun.load(Ordering::Relaxed);
-        let Some(process) = place.as_mut().filter(|process| process.serial() == begun) else {
+        let Some(process) = place.process.as_mut().filter(|process| process.serial() == begun) else {
             return Ok(None);
         };
-        let answer = process.ask(&Request::Finish { key: self.key }, limit);
+        // Whoever came in at the last moment is still given one.
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let answer = process.ask(&Request::Finish { key: self.key }, left);
         self.conclude(&mut place, answer)?.into()
     }
 
-    /// The running process, started now if there is none or it is out of date.
-    fn running<'a>(&self, place: &'a mut MutexGuard<'_, Option<Process>>) -> Result<&'a mut Process, String> {
-        if place.as_mut().is_some_and(|process| process.is_stale(&self.function.launch)) {
-            tracing::info!(analyzer = self.function.name, "its file has changed: it is loaded anew");
-            **place = None;
-        }
-        if place.is_none() {
-            **place = Some(Process::start(&self.function.launch)?);
-        }
-        Ok(place.as_mut().expect("it was started if it was not there"))
+    /// What was answered, or why nothing was; a broken process is ended, and another one takes its place next time.
+    fn conclude<T>(&self, place: &mut Place, answer: Result<T, Broken>) -> Result<T, String> {
+        answer.map_err(|broken| {
+            place.process = None;
+            tracing::warn!(analyzer = self.function.name, session = self.session, "{broken}; the process is replaced");
+            format!("{broken}; the process was replaced and its sessions begin anew")
+        })
     }
 
-    /// What was answered, or why nothing was; a broken process is ended, and another one takes its place next time.
-    fn conclude<T>(&self, place: &mut MutexGuard<'_, Option<Process>>, answer: Result<T, Broken>) -> Result<T, String> {
+    /// Ends a process that holds too much. Where states are lost by that, it is an error of the picture at hand.
+    fn check_memory(&self, place: &mut Place) -> Result<(), String> {
+        let most = self.function.launch.memory;
+        let Some(held) = place.process.as_mut().and_then(|process| process.excess(most)) else { return Ok(()) };
+        let (held, most) = (held >> 20, most >> 20);
+        place.process = None;
         let name = &self.function.name;
-        let broken = match answer {
-            Ok(reply) => {
-                let most = self.function.launch.memory;
-                if let Some(held) = place.as_mut().and_then(|process| process.excess(most)) {
-                    let (held, most) = (held >> 20, most >> 20);
-                    tracing::warn!(analyzer = name, "its process holds {held} MB, more than {most}: it is replaced");
-                    **place = None;
-                }
-                return Ok(reply);
-            }
-            Err(broken) => broken,
-        };
-        **place = None;
-        tracing::warn!(analyzer = name, session = self.session, "{broken}; the process is replaced");
-        Err(format!("{broken}; the process was replaced and its sessions begin anew"))
+        tracing::warn!(analyzer = name, "its process holds {held} MB, more than {most}: it is replaced");
+        if self.function.pure {
+            return Ok(());
+        }
+        // In results no number that is another one each time.
+        Err(format!("its process held more than memory={most} MB; it was replaced and its sessions begin anew"))
     }
 }
 
@@ -235,25 +193,5 @@ impl Fold for Hear {
             return None;
         }
         self.0.finish().transpose()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_where_somebody_panicked_is_taken_again_and_again() {
-        let member = Arc::new(Member::default());
-        for _ in 0..3 {
-            let other = member.clone();
-            let panicked = std::thread::spawn(move || {
-                let _place = other.lock();
-                panic!("on purpose");
-            });
-            assert!(panicked.join().is_err());
-            assert!(member.lock_within(Duration::ZERO).is_some());
-            assert!(!member.process.is_poisoned());
-        }
     }
 }
