@@ -2,7 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets something else has failed")]
 
-use std::path::Path;
+use std::{
+    io::Write,
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::Path,
+};
 
 use cv_core::{
     geometry::Size,
@@ -364,6 +371,24 @@ fn a_damaged_model_is_refused_or_works_and_never_hangs_or_takes_the_program_down
     let tried = refused + failed + fine;
     assert!(tried == 0 || refused > tried / 2 && fine > 0, "{refused} refused, {failed} failed, {fine} worked");
     println!("{refused} refused, {failed} failed, {fine} worked all the same");
+}
+
+#[test]
+fn a_model_that_never_loads_ends_with_its_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let never = folder.path().join("never.onnx");
+    assert!(std::process::Command::new("mkfifo").arg(&never).status().unwrap().success());
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = program::command("cv-receiver");
+    command.args(["model", "detect", "--onnxruntime"]).arg(models::runtime()).process_group(0);
+    let program = Program::start_with_stdin(command, OwnedFd::from(theirs).into());
+    let parameters = json!({ "model": never });
+    let hello = json!({"type": "hello", "v": 1, "format": "rgb", "memory": 1 << 27, "parameters": parameters});
+    writeln!(ours, "{hello}").unwrap();
+    // Opened as soon as it is read, and never written to.
+    let _writer = std::fs::File::options().write(true).open(&never).unwrap();
+    drop(ours);
+    assert_eq!(program.wait(LIMIT), None, "ended by a signal");
 }
 
 /// A file with some bytes changed, a piece missing, doubled or filled.

@@ -184,5 +184,5 @@ fn a_process_that_is_too_large_from_the_start_is_refused() {
     let program = program::Program::start(command);
     assert_eq!(program.wait(program::LIMIT), Some(1));
     let said = program.stderr();
-    assert!(said.contains("before the first picture, and memory= lets it hold 200"), "{said}");
+    assert!(said.contains("holds more than memory=200 MB before the first picture"), "{said}");
 }

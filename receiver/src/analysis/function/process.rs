@@ -89,7 +89,8 @@ impl Process {
         }
         if let Some(held) = process.excess(launch.memory) {
             let (held, most) = (held >> 20, launch.memory >> 20);
-            return Err(format!("holds {held} MB before the first picture, and memory= lets it hold {most}"));
+            tracing::warn!("{}: its process holds {held} MB before the first picture", launch.kind.title());
+            return Err(format!("holds more than memory={most} MB before the first picture"));
         }
         process.takes_batches = ready.batch;
         if let Some(warning) = ready.warning {

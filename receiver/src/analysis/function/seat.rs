@@ -116,17 +116,21 @@ impl Seat {
     /// What the function says about the whole session; `None` if nothing.
     fn finish(&self) -> Result<Option<Value>, String> {
         let limit = self.function.timeout.min(FINISH_LIMIT);
-        let deadline = Instant::now() + limit;
-        let Some(mut place) = self.function.members[self.member].lock_until(deadline) else {
-            return Err(format!("its process was busy with other sessions for {} s", limit.as_secs_f64()));
+        let begin = Instant::now();
+        // What is left for the answer is no less, so that a process is not ended for what others took.
+        let Some(mut place) = self.function.members[self.member].lock_until(begin + limit / 2) else {
+            return Err(format!("its process was busy with other sessions for {} s", (limit / 2).as_secs_f64()));
         };
         let begun = self.begun.load(Ordering::Relaxed);
         let Some(process) = place.process.as_mut().filter(|process| process.serial() == begun) else {
             return Ok(None);
         };
-        // Whoever came in at the last moment is still given one.
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let answer = process.ask(&Request::Finish { key: self.key }, left);
+        let left = (begin + limit).saturating_duration_since(Instant::now()).max(limit / 2);
+        let answer = process.ask(&Request::Finish { key: self.key }, left).map_err(|broken| match broken {
+            // Lines do not tell how long others took.
+            Broken::Silent(_) => Broken::Silent(limit),
+            other => other,
+        });
         self.conclude(&mut place, answer)?.into()
     }
 
