@@ -161,18 +161,24 @@ raise ValueError('not today')
 }
 
 #[test]
-fn a_changed_file_beside_the_function_s_is_loaded_anew() {
+fn code_that_a_function_imports_from_its_folder_is_loaded_anew_when_it_changes() {
     let script = Script::new("import version\ndef look(frame, meta):\n    return {'version': version.NUMBER}\n");
     let helper = script.path().with_file_name("version.py");
-    std::fs::write(&helper, "NUMBER = 1\n").unwrap();
-    let receiver = receiver(&script.function("look"), &["--reload"]);
-    let version = || {
-        let sent = Sender::run(&receiver.url(), &PATTERN).expect(0);
-        lines::of_type(&sent.lines, "result").last().unwrap()["analysis"]["look"]["version"].clone()
-    };
-    assert_eq!(version(), 1);
-    std::fs::write(&helper, "NUMBER = 2\n").unwrap();
-    assert_eq!(version(), 2);
+    let (python, file) = (python::interpreter(), script.function("look"));
+    for list in [file.as_str(), "python:own:look"] {
+        std::fs::write(&helper, "NUMBER = 1\n").unwrap();
+        let arguments = ["--reload", "--python", python.to_str().unwrap(), "--analyze", list];
+        let receiver = Receiver::start_with(&arguments, |command| {
+            command.current_dir(script.path().parent().unwrap());
+        });
+        let version = || {
+            let sent = Sender::run(&receiver.url(), &PATTERN).expect(0);
+            lines::of_type(&sent.lines, "result").last().unwrap()["analysis"]["look"]["version"].clone()
+        };
+        assert_eq!(version(), 1, "{list}");
+        std::fs::write(&helper, "NUMBER = 2\n").unwrap();
+        assert_eq!(version(), 2, "{list}");
+    }
 }
 
 #[test]
