@@ -172,6 +172,10 @@ class Unfit(Exception):
 
 def straight(value, levels=MOST_LEVELS):
     """A value of what JSON can hold, numpy's numbers and arrays among it; `levels` more may be nested in it."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Unfit(f"is {value}, which JSON cannot hold: return None instead")
+        return value
     if isinstance(value, str):
         return whole(value)
     if value is None or isinstance(value, bool):
@@ -180,39 +184,53 @@ def straight(value, levels=MOST_LEVELS):
         if value.bit_length() > MOST_BITS:
             raise Unfit(f"is an integer of {value.bit_length()} bits, which readers of JSON cannot hold")
         return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise Unfit(f"is {value}, which JSON cannot hold: return None instead")
-        return value
     if levels == 0:
         raise Unfit(f"is nested more than {MOST_LEVELS} levels deep, or holds itself")
     if isinstance(value, dict):
         return straight_dict(value, levels - 1)
     if isinstance(value, (list, tuple)):
-        return [within(index, part, levels - 1) for index, part in enumerate(value)]
+        return straight_list(value, levels - 1)
     if hasattr(value, "tolist") and not isinstance(value, type):
-        return straight(value.tolist(), levels - 1)
+        plain = value.tolist()
+        if type(plain) is not type(value):  # as that of some numbers of numpy's is
+            return plain if is_finite(value, levels) else straight(plain, levels - 1)
     raise Unfit(f"is a {type(value).__name__}, which JSON cannot hold")
 
 
+def is_finite(value, levels):
+    """Whether it is an array of numpy's whose numbers need no look at each."""
+    if type(value) is not getattr(sys.modules.get("numpy"), "ndarray", None) or not 0 < value.ndim <= levels:
+        return False
+    if value.dtype.kind == "f" and value.itemsize <= 8:
+        return value.size == 0 or math.isfinite(value.min()) and math.isfinite(value.max())
+    return value.dtype.kind in "biu"
+
+
+def straight_list(value, levels):
+    """A list; what is wrong with a part of it says where that is."""
+    plain = []
+    try:
+        for part in value:
+            plain.append(straight(part, levels))
+    except Unfit as unfit:
+        unfit.place = f"[{len(plain)}]{unfit.place}"
+        raise
+    return plain
+
+
 def straight_dict(value, levels):
-    """A dict whose keys are texts, as JSON has them."""
+    """The same of a dict, whose keys become texts, as JSON has them."""
     plain = {}
     for key, part in value.items():
         text = key_text(key)
         if text in plain:
             raise Unfit(f"has the key {text!r} twice, as keys of JSON are texts")
-        plain[text] = within(key, part, levels)
+        try:
+            plain[text] = straight(part, levels)
+        except Unfit as unfit:
+            unfit.place = f"[{key!r}]{unfit.place}"
+            raise
     return plain
-
-
-def within(key, part, levels):
-    """A part of something; what is wrong with it says where it is."""
-    try:
-        return straight(part, levels)
-    except Unfit as unfit:
-        unfit.place = f"[{key!r}]{unfit.place}"
-        raise
 
 
 def key_text(key):
@@ -358,7 +376,8 @@ def line_of(answer):
         # An exception's text may hold what cannot be sent.
         told = answer["error"][:MOST_TOLD].encode(errors="backslashreplace").decode()
         answer = {**answer, "error": told}
-    return json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    text = json.dumps(answer, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace") + b"\n"
 
 
 def prepare(hello):
