@@ -109,7 +109,7 @@ def load(source, name):
 
 
 def own_files(source, more=()):
-    """The files that the function's code consists of, as far as they lie in its folder: no packages, nothing of Python's."""
+    """The files of the function's code, as far as they lie in its folder: no installed packages, nothing of Python's."""
     if source.endswith(".py") or "/" in source:
         folder = os.path.dirname(os.path.abspath(source))
     else:
