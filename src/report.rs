@@ -258,7 +258,7 @@ pub struct Totals {
     pub decoded: u64,
     /// Pictures with a result.
     pub analyzed: u64,
-    /// Results in which an analyzer failed.
+    /// Results in which an analyzer failed, and final lines.
     pub errors: u64,
     /// Pictures without a result because they were lost on the way.
     pub lost: u64,

@@ -23,8 +23,8 @@ use crate::{
 const LIVE_UNITS: usize = 32;
 const EVERY_FRAME_UNITS: usize = 256;
 
-/// Live pictures that may wait, analysed, for a session that is behind; features may be large.
-const LIVE_UNSETTLED: usize = 16;
+/// Live pictures that may wait, analysed, for their turn or for a session that is behind; features may be large.
+const LIVE_UNSETTLED: usize = 32;
 
 /// What an accepted sender is connected to.
 pub struct Wiring {
@@ -166,16 +166,16 @@ impl Analyst {
         // Nobody waits for an answer any more: the sender that came instead shows this picture again.
         let Some(at) = self.at() else { return };
         let Leg { generation, extraction } = at.0.clone();
+        // One more is kept to count by.
+        if self.mode == Mode::Live && Arc::strong_count(&self.waits) > LIVE_UNSETTLED {
+            return answer.give(Outcome::Missed(identity, Cause::Busy));
+        }
         let waits = self.waits.clone();
         let analyzed = move |extracted, analyze| {
             Outcome::Analyzed(Box::new(Analyzed { identity, size, timing, waits, analyze, extracted, generation }))
         };
         if extraction.cost() == Cost::Light {
             drop(at);
-            // Beside those that wait, ours is counted and the one that is kept to count by.
-            if self.mode == Mode::Live && Arc::strong_count(&self.waits) > LIVE_UNSETTLED + 2 {
-                return answer.give(Outcome::Missed(identity, Cause::Busy));
-            }
             let started = Instant::now();
             let input = Input::new(&picture, previous.as_ref(), moment);
             let extracted = progress::watched(|| extraction.run(&input));

@@ -210,11 +210,13 @@ impl Catalog {
     }
 
     fn row(&self, name: &str) -> Result<&'static Row, PlanError> {
-        if self.definitions.contains_key(name) {
-            let problem = "stands for what the operator defined and takes no parameters of its own".into();
-            return Err(PlanError::Parameter { name: name.into(), problem });
-        }
-        let unknown = || PlanError::Unknown { name: name.chars().take(64).collect(), known: self.known() };
+        let unknown = || {
+            if self.definitions.contains_key(name) {
+                let problem = "stands for what the operator defined and takes no parameters of its own".into();
+                return PlanError::Parameter { name: name.into(), problem };
+            }
+            PlanError::Unknown { name: name.chars().take(64).collect(), known: self.known() }
+        };
         ANALYZERS.iter().find(|row| row.name == name).ok_or_else(unknown)
     }
 

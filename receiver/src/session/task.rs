@@ -23,7 +23,7 @@ use crate::{analysis::Plan, decode::Identity, metrics::METRICS, sink::Outbox};
 
 /// How long a sender waits for the analysis of what the one before it showed; beyond, what is still at work may show an
 /// analyzer a picture twice.
-const HANDOVER: Duration = Duration::from_secs(5);
+const HANDOVER: Duration = Duration::from_secs(3);
 /// How long the first offer to a session may take.
 const FIRST_OFFER: Duration = Duration::from_secs(30);
 
@@ -129,7 +129,11 @@ impl Task {
             }
             Message::Drained(peer) => self.drained(peer),
             Message::End(ending) => {
-                self.reached |= !matches!(ending.reason, Reason::Lost(Loss::NeverConnected | Loss::GaveWay));
+                // Of those that gave way to another one it is known from what they showed.
+                self.reached |= !matches!(
+                    ending.reason,
+                    Reason::Lost(Loss::NeverConnected | Loss::GaveWay | Loss::TakenOver | Loss::CameBack)
+                );
                 self.end(ending);
             }
             Message::Subscribe(since, outbox, answer) => {
@@ -160,7 +164,7 @@ impl Task {
     }
 
     /// Has a sender follow the one of the moment, if there is one.
-    fn arrive(&mut self, successor: Successor) {
+    fn arrive(&mut self, mut successor: Successor) {
         let last = self.successor.as_ref().map(|other| other.attachment.run);
         let known = self.attached || last.is_some();
         if known && successor.attachment.is_stale(last.unwrap_or(self.run)) {
@@ -168,17 +172,21 @@ impl Task {
             return;
         }
         if let Some(overtaken) = self.successor.take() {
+            // Whoever comes while another one waits does not make the session wait longer.
+            successor.deadline = overtaken.deadline;
             overtaken.admitted.send(None).ok();
         }
         let Some(older) = &mut self.peer else { return self.admit(successor) };
-        // It shows no more; what it did show is answered first, so that no analyzer sees a picture twice.
-        if let Some(kept) = &self.kept {
-            kept.hand_over(successor.attachment.peer);
-        }
-        if older.ending.is_none()
-            && let Some(replaced) = older.replaced.take()
-        {
-            replaced.send(successor.loss()).ok();
+        // One that said goodbye is waited for until all that it showed is answered: nobody will show it again.
+        if older.ending.is_none() {
+            // Nothing more of this one is looked at. What is at work is answered first, so that no analyzer sees a
+            // picture twice.
+            if let Some(kept) = &self.kept {
+                kept.hand_over(successor.attachment.peer);
+            }
+            if let Some(replaced) = older.replaced.take() {
+                replaced.send(successor.loss()).ok();
+            }
         }
         self.successor = Some(successor);
     }
@@ -440,7 +448,11 @@ impl Task {
 
     fn finish_if_done(&mut self) {
         let Some(peer) = self.peer.as_mut().filter(|peer| peer.drained) else { return };
-        let Some(ending) = peer.ending.take() else { return };
+        let Some(mut ending) = peer.ending.take() else { return };
+        if let (Reason::Lost(Loss::CameBack | Loss::TakenOver), Some(successor)) = (&ending.reason, &self.successor) {
+            // Another one may have come since it was told.
+            ending.reason = Reason::Lost(successor.loss());
+        }
         match ending.reason {
             Reason::Asked { frames, keep } => {
                 if let Some(last) = frames.and_then(|frames| frames.checked_sub(1)).filter(|last| *last >= self.next) {

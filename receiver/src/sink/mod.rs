@@ -161,8 +161,8 @@ impl Queue {
         self.bytes -= line.json.len();
         if let Some((from, to)) = line.frames {
             let missed = self.missed.entry(line.session.clone()).or_default();
-            match missed.last_mut().filter(|last| from >= last.0) {
-                Some(last) => last.1 = last.1.max(to),
+            match missed.last_mut().filter(|last| from > last.1) {
+                Some(last) => last.1 = to,
                 // Another run of the session counts from 0 again.
                 None => {
                     missed.push((from, to));
@@ -247,12 +247,12 @@ mod tests {
     #[test]
     fn lost_lines_of_two_runs_are_two_gaps() {
         let (outbox, mut inbox) = outbox(Bound { lines: 1, bytes: 1 << 20, ..Bound::READER });
-        for frame in [900, 901, 0, 1, 2] {
+        for frame in [900, 901, 0, 1, 0, 1, 2] {
             outbox.push(gap(frame));
         }
         outbox.finish();
         let told: Vec<_> = inbox.recv_blocking().iter().map(|line| line.frames.unwrap()).collect();
-        assert_eq!(told, [(900, 901), (0, 1), (2, 2)]);
+        assert_eq!(told, [(900, 901), (0, 1), (0, 1), (2, 2)]);
     }
 
     #[test]
@@ -266,10 +266,10 @@ mod tests {
 
     #[test]
     fn large_lines_are_bounded_in_bytes() {
-        let line = gap(7);
-        let (outbox, mut inbox) = outbox(Bound { lines: 100, bytes: 3 * line.json.len(), ..Bound::READER });
-        for _ in 0..50 {
-            outbox.push(line.clone());
+        let length = gap(10).json.len();
+        let (outbox, mut inbox) = outbox(Bound { lines: 100, bytes: 3 * length, ..Bound::READER });
+        for frame in 10..60 {
+            outbox.push(gap(frame));
         }
         assert_eq!(inbox.recv_blocking().len(), 1 + 3);
     }

@@ -208,7 +208,7 @@ fn settings(offer: &Offer) -> SettingEngine {
         // A packet that is sent again arrives behind many newer ones; beyond the window it would be taken for a
         // replay and refused for good. The default of 64 packets is less than two large pictures.
         .with_srtp_replay_protection_window(REPLAY_WINDOW)
-        // What a sender takes is the limit, not the default of 64 KB.
+        // What a sender takes is the limit, up to the library's 256 KB, not the default of 64.
         .with_sctp_max_message_size(rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize::Unbounded)
         // The default of 200 ms is most of the time that connecting takes.
         .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(150))

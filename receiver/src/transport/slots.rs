@@ -115,6 +115,11 @@ impl Slots {
     pub fn close(&self) {
         self.shared.lock().take();
     }
+
+    /// Whether none is given out any more.
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().is_none()
+    }
 }
 
 impl Shared {

@@ -131,7 +131,12 @@ impl Endpoint {
             seat: Arc::new(seat),
         };
         let Accepted { answer, tag, peer } = peer::accept(offer, wiring, slot, &settings.port).await?;
-        let secret = self.register(peer);
+        let secret = self.register(peer.clone());
+        // It may have waited for its turn while everything came to its end.
+        if self.shared.slots.is_closed() {
+            peer.end(Reason::Lost(Loss::Shutdown)).await;
+            return Err(Problem::unavailable("the receiver is shutting down"));
+        }
         let mut response = created(&secret, &asked.session, &tag, answer);
         for server in &settings.ice_servers {
             let link = HeaderValue::try_from(server.link()).expect("servers are header text");

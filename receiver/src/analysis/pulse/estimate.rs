@@ -33,6 +33,9 @@ const NYQUIST_SHARE: f64 = 0.9;
 /// The slowest beat that may hide below the band, in beats a minute; what is slower in skin is breath and movement.
 const SLOWEST: f64 = 40.0;
 
+/// What lies closer to the band than this, in beats a minute, may be part of a beat in it.
+const BESIDE: f64 = 6.0;
+
 /// Seconds of the signal that are shown.
 const SHOWN: f64 = 5.0;
 
@@ -120,7 +123,7 @@ impl Estimator {
             () if share < LEAST_SKIN => Err(Unknown::NoSkin),
             () if self.filling(span) <= 0.0 => Err(Unknown::TooShort),
             () if high <= self.band.0 => Err(Unknown::TooFewPictures),
-            () => spectrum().peak().filter(|peak| !self.is_overtone(&signal, peak)).ok_or(Unknown::NoClearPulse),
+            () => spectrum().peak().filter(|peak| !self.is_overtone(&signal, peak, high)).ok_or(Unknown::NoClearPulse),
         };
         match peak {
             Ok(peak) => self.judge(time, peak, span, &signal),
@@ -131,10 +134,10 @@ impl Estimator {
         }
     }
 
-    /// Whether a beat of half that rate, below the band, explains the signal better.
-    fn is_overtone(&self, signal: &[f64], peak: &Peak) -> bool {
+    /// Whether a beat of half that rate, clearly below the band, explains the signal better.
+    fn is_overtone(&self, signal: &[f64], peak: &Peak, high: f64) -> bool {
         let half = peak.bpm / 2.0;
-        (SLOWEST..self.band.0).contains(&half) && Spectrum::of(signal, (SLOWEST, self.band.1)).prefers(half, peak.bpm)
+        (SLOWEST..self.band.0 - BESIDE).contains(&half) && Spectrum::of(signal, (SLOWEST, high)).prefers(half, peak.bpm)
     }
 
     fn judge(&mut self, time: f64, peak: Peak, span: f64, signal: &[f64]) -> Reading {
