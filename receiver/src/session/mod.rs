@@ -29,9 +29,11 @@ use crate::{
 };
 
 mod audience;
+mod clock;
 mod history;
 mod kept;
 mod peer;
+mod successor;
 mod task;
 
 /// Messages that may wait for a session's task. Decoders block on it, so it bounds their lead.

@@ -9,15 +9,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cv_core::report::{
-    self, AnalyzerError, Cause, Clock, Event, Final, Gap, Line, Packets, SessionClock, Stages, StateKept, Totals,
-};
+use cv_core::report::{self, AnalyzerError, Cause, Event, Final, Gap, Line, Packets, SessionClock, StateKept, Totals};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     Admitted, Analyzed, Attachment, Ending, Loss, Message, Outcome, PeerId, Printing, Reason, Unchanged,
-    audience::Audience, kept::Kept, peer::Peer,
+    audience::Audience, clock, kept::Kept, peer::Peer, successor::Successor,
 };
 use crate::{analysis::Plan, decode::Identity, metrics::METRICS, sink::Outbox};
 
@@ -52,21 +50,6 @@ pub(super) struct Task {
     reached: bool,
     /// Raised while analyzers in other processes are asked for their last word.
     finishing: Arc<AtomicBool>,
-}
-
-/// A sender that was accepted and waits until what its forerunner showed is answered.
-struct Successor {
-    attachment: Attachment,
-    admitted: oneshot::Sender<Option<Admitted>>,
-    /// When it waits no longer.
-    deadline: Instant,
-}
-
-impl Successor {
-    /// What becomes of the sender before it.
-    fn loss(&self) -> Loss {
-        if self.attachment.next.is_some() { Loss::CameBack } else { Loss::TakenOver }
-    }
 }
 
 impl Task {
@@ -373,27 +356,7 @@ impl Task {
             self.audience.print(&Line::Features(features));
         }
         let (analysis, errors) = kept.folding.fold(self.time.1, &extracted);
-        let (now, emitted) = (Instant::now(), SystemTime::now());
-        let (received, received_at) = timing.received;
-        let (captured, source) = timing.captured;
-        let inside = now.saturating_duration_since(received_at);
-        let network = timing
-            .sender
-            .map(|(_, until_sent)| report::millis_between(captured, received) - report::millis(until_sent));
-        let clock = Clock {
-            captured,
-            source,
-            received,
-            emitted,
-            age_ms: report::millis_between(captured, emitted),
-            stages_ms: Stages {
-                encode: timing.sender.map(|(encode, _)| report::millis(encode)),
-                network: network.map(|network| (network * 1e3).round() / 1e3),
-                decode: report::millis(timing.decode),
-                queue: report::millis(inside.saturating_sub(timing.decode + analyze)),
-                analyze: report::millis(analyze),
-            },
-        };
+        let clock = clock::of(&timing, analyze);
         self.totals.analyzed += 1;
         METRICS.frames.analyzed.add(1);
         self.count_failure(&errors);
